@@ -6,6 +6,7 @@ out in the operating system, as in the standard library.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections import deque
@@ -40,6 +41,8 @@ __all__ = ["Empty", "Queue"]
 
 ALL = 1 << 30
 
+_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 
 class Queue:
     """Collects the messages that `identifier` matches, from now on, or with a past.
@@ -48,6 +51,18 @@ class Queue:
     the messages: each goes to exactly one of them, in this process and, while it is linked to a hub, in all
     processes on that hub: to one that waits in `get` first, otherwise it waits at the hub. The bus holds a
     queue weakly: one without references does not collect.
+
+    Over NATS (a link to ``nats://…``, or a hub that is linked there), they are shared by all machines, and
+    messages wait on JetStream; without any queue for a day, then they are dropped. A message is taken when
+    `get` returns it; that is acknowledged at once, and again after a cut. What a process or hub that is
+    killed or cut off had not taken goes to others within some seconds. A message that was taken and not yet
+    acknowledged then is delivered again: at least once. On a server without JetStream each process gets all
+    messages, as a warning says.
+
+    With ``durable="name"`` messages are stored from the first construction of a queue of that name on: one
+    that is constructed again later, in another process, or on another machine goes on where it was. Two at
+    a time take turns, as shared ones do; queues of other names get messages of their own. It needs NATS with
+    JetStream. A name that is not used for 30 days is forgotten, with its messages.
 
     Over a link to a hub, a message is taken when `get` returns it: if the process is killed then, the message
     is lost, or given to another process if that was not reported to the hub yet. Messages that were not taken
@@ -66,6 +81,7 @@ class Queue:
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
             sender, ``"block"`` has the sender wait. A shared queue with one of the last two stays in its
             process.
+        durable: the name of a durable queue: 1 to 64 letters, digits, ``-`` and ``_``.
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
             arrival. Over a link it orders what was handed to this process, not what waits at the hub.
         guard: takes a message and decides whether it is collected.
@@ -82,6 +98,7 @@ class Queue:
         *,
         maxsize: int = 0,
         overflow: Overflow = "drop_oldest",
+        durable: str | None = None,
         priority: Callable[[Message], float] | None = None,
         guard: Callable[[Message], object] | None = None,
         past: bool | int = False,
@@ -101,6 +118,10 @@ class Queue:
         bus = process.default_bus if bus is None else bus
         assert bus is not None
         self._identifiers, _ = conditions_of(identifier)
+        if durable is not None:
+            check_durable(durable, overflow, self._identifiers[0])
+            shared = True
+        self.durable = durable
         self.shared = shared
         self.maxsize = maxsize
         self.overflow: Overflow = overflow
@@ -137,11 +158,13 @@ class Queue:
             settings = (maxsize, overflow, priority)
 
             def open_store() -> SharedStore:
-                store = SharedStore(self._identifiers[0], maxsize, overflow, items)
+                store = SharedStore(self._identifiers[0], maxsize, overflow, items, durable or "")
                 store.subscription = subscribe(store, routed=False)
                 return store
 
-            self._store = bus._shared_stores().open(self._identifiers[0], settings, open_store, self)
+            self._store = bus._shared_stores().open(
+                self._identifiers[0], settings, open_store, self, durable or ""
+            )
         self._items = self._store.items
         scope = scopes.owner()
         if scope is not None:
@@ -370,3 +393,17 @@ class Queue:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Queue belongs to its process and cannot be pickled: make one where it is needed")
+
+
+def check_durable(name: str, overflow: Overflow, identifier: Identifier) -> None:
+    """Check the settings of a durable queue.
+
+    Raises:
+        ValueError: they can't be.
+    """
+    if not _DURABLE.fullmatch(name):
+        raise ValueError(f"the name of a durable queue has 1 to 64 letters, digits, - and _; not {name!r}")
+    if overflow not in {"drop_oldest", "drop_newest"}:
+        raise ValueError(f"a durable queue drops its oldest or newest message; overflow is not {overflow!r}")
+    if identifier.is_local:
+        raise ValueError(f"messages of {identifier} never leave the process, so they can't be stored")

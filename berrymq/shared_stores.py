@@ -1,5 +1,7 @@
 """The stores of shared queues: in this process, or, while a link shares them, members of a group elsewhere.
 
+The store of a durable queue collects nothing in this process: its messages are stored where the link leads.
+
 A shared store that is not linked collects what its subscription gets. A link (an `Exchange`) takes the
 subscriptions of all of them out of the routes, and from then on each has a `Membership` of a group at the
 other side, which hands it jobs. Both changes are one step for the routes (`Registry.switch`). A thread that
@@ -110,6 +112,7 @@ class SharedStore(BoundedStore):
         maxsize: their capacity in messages; 0 for no bound.
         overflow: what happens to a message that finds it full; see `Queue`.
         items: what holds the messages, if not a deque.
+        durable: the name of a durable queue.
     """
 
     def __init__(
@@ -118,7 +121,9 @@ class SharedStore(BoundedStore):
         maxsize: int,
         overflow: Overflow,
         items: deque[Message] | PriorityItems | None = None,
+        durable: str = "",
     ) -> None:
+        self.durable = durable
         self.shared_items = SharedItems(items)
         super().__init__(maxsize or sys.maxsize, overflow, self.shared_items)
         self.identifier = identifier
@@ -207,7 +212,7 @@ class SharedStore(BoundedStore):
 
 
 class SharedStores:
-    """The shared stores of one bus, one for each identifier.
+    """The shared stores of one bus, one for each identifier, and for each name of a durable queue of it.
 
     Args:
         registry: of the bus.
@@ -215,7 +220,7 @@ class SharedStores:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._known: dict[Identifier, tuple[tuple[object, ...], SharedStore]] = {}
+        self._known: dict[tuple[Identifier, str], tuple[tuple[object, ...], SharedStore]] = {}
         self._exchange: Exchange | None = None
 
     def open(
@@ -224,14 +229,23 @@ class SharedStores:
         settings: tuple[object, ...],
         open_store: Callable[[], SharedStore],
         front: object,
+        durable: str = "",
     ) -> SharedStore:
         """Return the store of `identifier`, open for as long as the queue `front` is.
+
+        Args:
+            identifier: what it collects.
+            settings: those that all queues that share it have in common.
+            open_store: opens a new one.
+            front: the queue.
+            durable: the name of a durable queue.
 
         Raises:
             ValueError: the queues that share it have other settings.
         """
         while True:
-            known = self._known.get(identifier) or self._add(identifier, (settings, open_store()))
+            key = identifier, durable
+            known = self._known.get(key) or self._add(key, (settings, open_store()))
             if known[0] != settings:
                 raise ValueError(
                     "the shared queue of {} has maxsize={}, overflow={!r} and priority={!r}: "
@@ -241,7 +255,7 @@ class SharedStores:
                 return known[1]
 
     def _add(
-        self, identifier: Identifier, mine: tuple[tuple[object, ...], SharedStore]
+        self, key: tuple[Identifier, str], mine: tuple[tuple[object, ...], SharedStore]
     ) -> tuple[tuple[object, ...], SharedStore]:
         """Add a store, unless another thread was faster; return the one that is known."""
         # The store was opened without a lock held, since that calls hooks and watchers. When two threads do
@@ -250,12 +264,12 @@ class SharedStores:
         cancel = store.on_close
 
         def on_close() -> None:
-            if self._known.get(identifier) is mine:
-                del self._known[identifier]
+            if self._known.get(key) is mine:
+                del self._known[key]
             cancel()
 
         store.on_close = on_close
-        known = self._known.setdefault(identifier, mine)
+        known = self._known.setdefault(key, mine)
         if known is not mine:
             store.close()
             return known
@@ -267,7 +281,11 @@ class SharedStores:
         return known
 
     def _begin(self, store: SharedStore) -> None:
-        """Have a new store collect here, or join its group."""
+        """Have a new store collect here, or join its group.
+
+        Raises:
+            ValueError: its group has other settings, or a durable queue has no group.
+        """
 
         def step() -> list[tuple[Subscription, bool]]:
             return self._route([store], here=self._exchange is None or not store.can_cross)
@@ -276,12 +294,19 @@ class SharedStores:
         exchange = self._exchange
         if exchange is not None and not store.routed:
             exchange.join(store)
+        elif store.durable:
+            raise ValueError(
+                "a durable queue needs a link to NATS with JetStream: make one first, such as "
+                "berrymq.link('nats://localhost')"
+            )
 
     def _route(self, stores: list[SharedStore], *, here: bool) -> list[tuple[Subscription, bool]]:
         """Return the changes by which stores collect here, or do not; in `Registry.switch`."""
         changes = []
         for store in stores:
             subscription = store.subscription
+            if here and store.durable:
+                continue  # it has its messages from elsewhere alone
             if subscription is not None and subscription.active and (not here or not store.routed):
                 store.routed = here
                 changes.append((subscription, here))

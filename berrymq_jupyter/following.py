@@ -180,6 +180,12 @@ class FollowingMagics(Magics):
             "each message goes to one of them",
         ),
         argument(
+            "--durable",
+            metavar="NAME",
+            help="have messages wait on NATS (%%link nats://…) also while no program has the queue: the next "
+            "one of that name continues where the last one stopped",
+        ),
+        argument(
             "--maxsize",
             type=whole_number,
             default=0,
@@ -206,6 +212,8 @@ class FollowingMagics(Magics):
 
             jobs = %queue --shared job:*
 
+            notes = %queue --durable night note:*
+
             tasks = %queue --maxsize 100 --overflow drop_newest task:*
         """
         options = parse(self.queue, line, "%queue task:*")
@@ -216,6 +224,7 @@ class FollowingMagics(Magics):
                 shared=options.shared,
                 maxsize=options.maxsize,
                 overflow=options.overflow,
+                durable=options.durable,
                 past=options.past,
             )
         if is_notebook(self.shell):

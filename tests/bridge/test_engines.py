@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import berrymq
-from berrymq import AskTimeout, Bus, LinkError
+from berrymq import AskTimeout, Bus, Empty, LinkError, Queue
 from berrymq.bridge import RemoteError
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
@@ -49,11 +50,15 @@ class Engine:
         self._settled = 0
 
     def join(self, name, room=None):
-        """Return a bus of its own and its link; on another hub each time, if there are several."""
+        """Return a bus of its own and its link."""
         bus = Bus(name)
+        return bus, self.link(bus, name, room)
+
+    def link(self, bus, name, room=None):
+        """Link a bus; on another hub each time, if there are several."""
         self._buses.append(bus)
         url, access_token = self._urls[len(self._buses) % len(self._urls)]
-        return bus, berrymq.link(url, access_token=access_token, name=name, room=room, bus=bus, timeout=20)
+        return berrymq.link(url, access_token=access_token, name=name, room=room, bus=bus, timeout=20)
 
     def settle(self, *buses):
         """Wait until what these buses follow is known to all of them."""
@@ -337,3 +342,138 @@ def test_a_node_that_comes_later_is_found_and_one_that_leaves_is_not_there_any_m
     one.twitter("test:run", 2)
     assert link.flush(5)
     assert recorder.values == [1]
+
+
+# -- shared queues -------------------------------------------------------------------------------------------
+
+
+def shared(bus, **options):
+    return Queue("job:*", shared=True, bus=bus, **options)
+
+
+def values(messages):
+    return [message.args[0] for message in messages]
+
+
+def test_each_job_goes_to_one_queue_of_all_machines(engine):
+    buses = [engine.join(name)[0] for name in ("one", "two", "three")]
+    queues = [shared(bus) for bus in buses[:2]]
+    taken = [[], []]
+
+    def work(number):
+        with suppress(Empty):
+            while True:
+                taken[number].append(queues[number].get(timeout=1).args[0])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        buses[number % 3].twitter("job:add", number)
+    for thread in threads:
+        thread.join(30)
+    assert sorted(taken[0] + taken[1]) == list(range(300))
+    assert all(taken)
+    for some in taken:
+        assert [number for number in some if number % 3 == 2] == sorted(
+            [number for number in some if number % 3 == 2]
+        )
+    assert [queue.qsize() for queue in queues] == [0, 0]
+
+
+def test_the_size_of_a_shared_queue_is_the_groups(engine):
+    (one, link), (two, _) = engine.join("one"), engine.join("two")
+    mine, theirs = shared(one), shared(two)
+    for number in range(10):
+        one.twitter("job:add", number)
+    link.flush(5)
+    assert mine.qsize() == theirs.qsize() == 10
+    assert theirs.peek().args == (0,)
+    assert values(theirs.waiting(3)) == [0, 1, 2]
+    assert theirs.get_nowait().args == (0,)
+    assert mine.qsize() == 9
+    assert values(mine.drain()) == list(range(1, 10))
+    assert theirs.empty()
+    with pytest.raises(Empty):
+        theirs.get_nowait()
+
+
+def test_a_job_goes_to_one_that_waits(engine):
+    buses = [engine.join(name)[0] for name in ("one", "two", "three")]
+    busy, queue = shared(buses[0]), shared(buses[1])
+    with pytest.raises(Empty):
+        busy.get(timeout=0.05)  # it has waited, and does no more
+    got = []
+    thread = threading.Thread(target=lambda: got.append(queue.get(timeout=10)))
+    thread.start()
+    wait(lambda: queue.stats().waiting, "it is known that it waits")
+    buses[2].twitter("job:add", 1)
+    thread.join(10)
+    assert values(got) == [1]
+    assert busy.empty()
+
+
+def test_jobs_that_were_not_taken_go_back_in_order(engine):
+    (one, link), (two, second) = engine.join("one"), engine.join("two")
+    mine, theirs = shared(one), shared(two)
+    for number in range(10):
+        one.twitter("job:add", number)
+    link.flush(5)
+    assert theirs.get(timeout=5).args == (0,)
+    assert theirs._store.fetch(5)  # they are there, and not taken
+    second.close()
+    assert values([mine.get(timeout=5) for _ in range(9)]) == list(range(1, 10))
+    assert mine.empty()
+
+
+def test_jobs_wait_while_there_is_no_worker(engine):
+    (one, _), (two, link) = engine.join("one"), engine.join("two")
+    with shared(one) as queue:
+        assert queue.empty()
+    del queue
+    for number in range(3):
+        two.twitter("job:add", number)
+    link.flush(5)
+    queue = shared(one)
+    assert values([queue.get(timeout=5) for _ in range(3)]) == [0, 1, 2]
+
+
+def test_what_a_shared_queue_has_collected_goes_to_all_with_the_link(engine):
+    bus, other = Bus("one"), engine.join("other")[0]
+    queue, theirs = shared(bus), shared(other)
+    for number in range(6):
+        bus.twitter("job:add", number)
+    link = engine.link(bus, "one")
+    assert values([theirs.get(timeout=5) for _ in range(2)]) == [0, 1]
+    assert queue.get(timeout=5).args == (2,)
+    link.close()
+    bus.twitter("job:add", 6)
+    assert queue.get_nowait().args == (6,)
+    assert values([theirs.get(timeout=5) for _ in range(3)]) == [3, 4, 5]
+
+
+def test_the_capacity_of_a_shared_queue_is_the_groups(engine):
+    (one, link), (two, _) = engine.join("one"), engine.join("two")
+    oldest, newest = shared(one, maxsize=3), Queue("task:*", True, maxsize=3, overflow="drop_newest", bus=one)
+    engine.settle(one, two)
+    with pytest.raises(ValueError, match="has maxsize=3 and overflow='drop_oldest' in other processes"):
+        shared(two)
+    for number in range(8):
+        two.twitter("job:add", number)
+        two.twitter("task:add", number)
+    wait(lambda: oldest.qsize() == newest.qsize() == 3, "all have come")
+    assert values(oldest.drain()) == [5, 6, 7]
+    assert values(newest.drain()) == [0, 1, 2]
+    assert link.flush(5)
+
+
+def test_large_jobs_arrive_whole(engine):
+    (one, _), (two, _) = engine.join("one"), engine.join("two")
+    queue = shared(two)
+    array = np.arange(500_000)
+    for value in ("x" * 3_000_000, array, "last"):
+        one.twitter("job:add", value)
+    received = values([queue.get(timeout=10) for _ in range(3)])
+    assert len(received[0]) == 3_000_000
+    assert np.array_equal(received[1], array)
+    assert received[2] == "last"

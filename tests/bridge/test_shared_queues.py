@@ -297,7 +297,7 @@ class TestCutsAndEnds:
         assert queue.get(timeout=5).args == (1,)
 
     def test_a_group_ends_when_nobody_comes(self, nodes, hub, monkeypatch, caplog):
-        monkeypatch.setattr("berrymq.bridge.hub.groups.TTL_SECONDS", 0.05)
+        monkeypatch.setattr("berrymq.bridge.jobs.groups.TTL_SECONDS", 0.05)
         one, other = [node_on(nodes, hub, name) for name in ("one", "other")]
         queue = Queue("job:*", shared=True, bus=one.bus)
         nodes.settle()

@@ -134,7 +134,7 @@ def test_the_value_of_an_option_may_be_joined(complete, alive, monkeypatch):
 
 def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
     assert complete("%queue x:* ") == [
-        f"%queue x:* {option}" for option in ("--maxsize", "--overflow", "--past", "--shared")
+        f"%queue x:* {option}" for option in ("--durable", "--maxsize", "--overflow", "--past", "--shared")
     ]
     assert complete("%link ") == [
         f"%link {option}" for option in ("--deliver", "--name", "--room", "--strict")
@@ -146,7 +146,7 @@ def test_where_nothing_else_may_stand_the_options_are_offered(complete, alive):
 
 def test_an_option_that_is_given_is_not_offered_again(complete, alive):
     assert complete("%queue --shared --") == [
-        f"%queue --shared {option}" for option in ("--maxsize", "--overflow", "--past")
+        f"%queue --shared {option}" for option in ("--durable", "--maxsize", "--overflow", "--past")
     ]
     assert "%follow --past 100 train:*" in complete("%follow --past 100 tr")
 

@@ -110,6 +110,7 @@ async def in_a_loop(queue: Queue) -> None:
     assert_type(await Bus().aask("a:b", timeout=1.0), list[Any])
 
 
+Queue("a:*", durable="night")
 with Queue("a:*", shared=True, maxsize=3, overflow="drop_newest") as queue:
     assert_type(queue.get(timeout=1.0), Message)
     assert_type(queue.drain(), list[Message])

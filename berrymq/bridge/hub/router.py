@@ -1,6 +1,6 @@
 """The hub's routing: members of a room reach each other, and what passes is counted.
 
-A hub adds to a router what its members can't do for themselves: it hands out jobs (``groups.py``), retains
+A hub adds to a router what its members can't do for themselves: it hands out jobs (``jobs/``), retains
 messages (``history.py``), takes over from a killed hub (``takeover.py``), and counts what passes for those
 who look at its page. It has no bus, and decodes no payload.
 
@@ -17,6 +17,8 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.errors import LinkError
+from berrymq.bridge.jobs.groups import MAX_SHOWN as MAX_STATUS_ENTRIES
+from berrymq.bridge.jobs.groups import Groups
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.node.router import Router
 from berrymq.bridge.node.validation import read_batch
@@ -27,14 +29,13 @@ from berrymq.bridge.protocol.group_frames import PutParams
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import MAX_REPLAYS
 
-from .groups import MAX_SHOWN as MAX_STATUS_ENTRIES
-from .groups import Groups
 from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 from .takeover import Takeover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from berrymq.bridge.jobs.shared_mailbox import SharedMailbox
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.retained import Retained
     from berrymq.bridge.node.room import Room, Subscriber
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from berrymq.bridge.protocol.group_frames import GroupFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.identifiers import Identifier
-
-    from .shared_mailbox import SharedMailbox
 
 __all__ = ["Hub", "Traffic"]
 
@@ -200,7 +199,7 @@ class Hub(Router):
         if self.takeover.active:  # until all members have reported which jobs they have
             self.takeover.hold(peer, put, len(put.jobs))
         else:
-            put.group.accept(put.jobs, put.number_of_jobs)
+            put.accept()
 
     def link_is_up(self, peer: Peer, *, resumed: bool) -> None:  # noqa: ARG002
         """Hand jobs to a member again; see `Router.link_is_up`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from .groups import Put
+from berrymq.bridge.jobs.groups import Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,7 +125,7 @@ class Takeover:
                 if isinstance(frame, list):
                     hub.handle_batches(peer, frame)
                 elif isinstance(frame, Put):
-                    frame.group.accept(frame.jobs, frame.number_of_jobs)
+                    frame.accept()
                 elif peer.id in hub.peers:
                     hub.handle_question(peer, frame)
                 hub.flush_all()  # else all that was held would have to fit behind the windows

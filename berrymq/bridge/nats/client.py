@@ -192,6 +192,7 @@ class NatsClient:
     async def _disconnected(self) -> None:
         if self.connected:
             self.connected = False
+            peers_log.warning("the connection to NATS at %s is cut, and made again", self.address)
             self._on_cut()
 
     async def _reconnected(self) -> None:
@@ -277,8 +278,15 @@ class NatsClient:
             raise UnavailableError(f"NATS at {self.address} does not answer: {text}") from None
 
     @asynccontextmanager
-    async def inbox(self, receive: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[str]:
-        """Subscribe to a subject of its own, and give that.
+    async def inbox(
+        self, receive: Callable[[Msg], Awaitable[None]], subject: str = "", *, below: str = ""
+    ) -> AsyncIterator[str]:
+        """Subscribe to a subject, by default to one of its own, and give that.
+
+        Args:
+            receive: called with what is received.
+            subject: the subject.
+            below: what follows the subject in that of the subscription, such as ``.>``.
 
         Raises:
             UnavailableError: there is no connection.
@@ -288,9 +296,9 @@ class NatsClient:
         client = self._client
         if client is None or not self.connected:
             raise UnavailableError(f"the connection to NATS at {self.address} is cut")
-        subject = client.new_inbox()
+        subject = subject or client.new_inbox()
         subscription = await client.subscribe(
-            subject, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
+            subject + below, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES
         )
         try:
             yield subject

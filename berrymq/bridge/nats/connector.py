@@ -19,6 +19,7 @@ from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
 from berrymq.identifiers import Identifier
 
 from .mesh import Mesh, check_platform
+from .own_queues import OwnQueues
 
 if TYPE_CHECKING:
     import ssl
@@ -66,6 +67,7 @@ class NatsConnector:
         self._mesh = Mesh(node, address, node.home.name, ttl=ttl, ssl_context=ssl_context)
         node.stored_history = lambda _: self._mesh.history
         node.stored_capacity = lambda: self._mesh.records.recorder.capacity
+        self._queues = OwnQueues(node, self._mesh)
 
     @property
     def connected(self) -> bool:
@@ -108,6 +110,7 @@ class NatsConnector:
         deadline = min(deadline, monotonic() + SETTLE_SECONDS)
         while not self._mesh.is_settled and monotonic() < deadline:
             timer.wait(POLL_SECONDS)
+        self._queues.open(min(deadline, monotonic() + SETTLE_SECONDS))
 
     def call(self, method: str, params: dict[str, Any], timeout: float) -> msgspec.Raw:
         """Call ``keep`` or ``kept``, which a hub has otherwise.
@@ -165,8 +168,10 @@ class NatsConnector:
     def _is_flushed(self) -> bool:
         """Return whether the other nodes have everything that was published, and what is to be is stored."""
         peers, connected = self._mesh.peers, self.connected
-        return self._mesh.records.recorder.is_idle and all(
-            peer.stream.idle or (connected and not peer.connected) for peer in peers
+        return (
+            self._mesh.records.recorder.is_idle
+            and self._mesh.jobs.is_idle
+            and all(peer.stream.idle or (connected and not peer.connected) for peer in peers)
         )
 
     def close(self, flush: float) -> int:
@@ -180,6 +185,7 @@ class NatsConnector:
         if flush > 0 and self.connected:
             self.flush(monotonic() + flush)
         self.closed = True
+        self._queues.close()
         self.node.empty_outbox()
         self.node.stored_history = lambda _: None
         left: Future[int] = Future()

@@ -235,7 +235,7 @@ class NatsHistory:
             number = number_of_parts(one.stored.headers)
             parts = None
             if number and pieces + number * self._client.max_payload <= MAX_PIECES_BYTES:
-                parts = await self._parts(one, number)
+                parts = await self.parts(one.batch, number)
                 pieces += len(parts or b"")
             with self._unreadable():
                 read.append((one.stored.at, 1, read_blob(one.stored.data, one.stored.headers, parts)))
@@ -248,10 +248,15 @@ class NatsHistory:
         if number % READ_TURN == READ_TURN - 1:
             await asyncio.sleep(0)
 
-    async def _parts(self, one: Message, number: int) -> bytes | None:
-        """Return the pieces of a message, joined; None if some are gone."""
+    async def parts(self, batch: Batch, number: int) -> bytes | None:
+        """Return the pieces of a message, joined; None if some are gone.
+
+        Args:
+            batch: the message.
+            number: of its pieces.
+        """
         name, beginning = self._records.pieces
-        subjects = f"{beginning}.{one.batch.origin}.{one.batch.first}.*"
+        subjects = f"{beginning}.{batch.origin}.{batch.first}.*"
         parts = await self._jetstream.newest(name, subjects, number, MAX_PIECES_BYTES)
         by_place = {part.subject.rpartition(".")[2]: part.data for part in parts}
         if len(by_place) < number:

@@ -26,6 +26,7 @@ from berrymq.bridge.transport.channel import TURN_SECONDS
 from .channel import MeshChannel
 from .client import MIN_PAYLOAD, NatsClient
 from .history import NatsHistory
+from .jobs import JobQueues
 from .records import Records
 from .wire import (
     Notice,
@@ -169,6 +170,9 @@ class Mesh:
         self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
         self.history = NatsHistory(self._client, self.records)
+        self.jobs = JobQueues(
+            router, self._client, self.records, subject_of(self._token, "queues"), self.history.parts
+        )
 
     def _known_peers(self) -> list[Peer]:
         return [one for one in self.peers if self.router.peers.get(one.id) is one]
@@ -211,6 +215,7 @@ class Mesh:
     def _up(self) -> None:
         self._greet(answer=True)
         self.records.up()
+        self.jobs.up()
         for remote in self._remotes.values():
             self._open(remote)
 
@@ -244,6 +249,7 @@ class Mesh:
         self._client.publish(subject_of(self._token, remote.id), encode_notice(notice))
 
     def _all_cut(self) -> None:
+        self.jobs.cut()
         for remote in self._remotes.values():
             if remote.channel is not None:
                 self._detach(remote.channel, Closed())
@@ -254,6 +260,7 @@ class Mesh:
         now = self.loop.time()
         if self.connected:
             self.records.recorder.tick()
+            self.jobs.tick()
             if now - self._greeted_at > HELLO_SECONDS:
                 self._greet(answer=False)
             for remote in list(self._remotes.values()):
@@ -679,6 +686,7 @@ class Mesh:
         self._publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
+        self.jobs.close()
         lost = self.records.close()
         if lost:
             peers_log.warning("%d messages were not stored on NATS: it is left before", lost)

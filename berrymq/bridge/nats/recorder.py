@@ -8,7 +8,7 @@ acknowledged it. After a cut it is published again; JetStream ignores what it ha
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -53,6 +53,8 @@ MAX_ROUTES = 4_096
 
 UNAVAILABLE = {429, 503}
 """Codes of what passes: too much at once, or no leader."""
+FULL = 507
+"""Our code for what JetStream refuses for good with 503: the stream is full, and discards what is new."""
 
 _log = logging.getLogger("berrymq")
 
@@ -91,6 +93,8 @@ class Recorder:
         on_missing: Callable[[], object],
         stats: LinkStats,
     ) -> None:
+        self.refused: Counter[str] = Counter()
+        """The number of messages for which a stream was full, by the beginning of its subjects."""
         self.streams: dict[str, Identifier] = {}
         """What is stored, by the beginning of the subjects."""
         self._loop = router.loop
@@ -133,6 +137,21 @@ class Recorder:
             self._is_scheduled = True
             self._loop.call(self._publish)
 
+    def store(self, stream: str, batch: bytes) -> None:
+        """Store a batch in one stream alone.
+
+        Args:
+            stream: the beginning of its subjects.
+            batch: its messages.
+
+        Raises:
+            FrameError: it is malformed.
+        """
+        self._take()
+        identifier = crossing_identifier(parse_batch(batch).identifier)
+        self._add(batch, [(stream, subject_of_message(stream, identifier))])
+        self._send()
+
     def _publish(self) -> None:
         self._is_scheduled = False
         self._take()
@@ -149,9 +168,10 @@ class Recorder:
         if self._account.held > MAX_HELD_BYTES:
             self._shed(MAX_HELD_BYTES * 15 // 16)
 
-    def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes, routes: list[tuple[str, str]] | None = None) -> None:
         batch = parse_batch(data)
-        routes = self._routes.get(batch.identifier)
+        if routes is None:
+            routes = self._routes.get(batch.identifier)
         if routes is None:
             routes = self._find(batch.identifier)
         if not routes:
@@ -220,7 +240,9 @@ class Recorder:
             if not data:
                 self._on_missing()
             return
-        if code:
+        if code == FULL:
+            self.refused[entry.stream] += 1
+        elif code:
             self._drop(1, text)
         self._remove(number)
         self._check_waiting()
@@ -334,4 +356,8 @@ def _refusal_of(data: bytes) -> tuple[int, str]:
         error = msgspec.json.decode(data, type=_Answer).error
     except msgspec.MsgspecError:
         return 500, "the answer of JetStream can't be read"
-    return (0, "") if error is None else (error.code or 500, error.description)
+    if error is None:
+        return 0, ""
+    if error.code == 503 and error.description.startswith("maximum "):
+        return FULL, error.description
+    return error.code or 500, error.description

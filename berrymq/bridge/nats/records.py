@@ -112,6 +112,8 @@ class Records:
         self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
         """Whether the records were listed, or there is no JetStream that would have some."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called with the lock held when other records than before are known."""
         self._router = router
         self._client = client
         self._room = router.room(room)
@@ -129,6 +131,10 @@ class Records:
     def stream_of(self, record: Record) -> tuple[str, str]:
         """Return the name and the beginning of the subjects of the stream of a record."""
         return stream_of(self._token, record.purpose, record.identifier)
+
+    def is_known(self, record: Record) -> bool:
+        """Return whether the messages of a record are stored, as far as is known here."""
+        return record.key in self._known
 
     def all_of(self, purpose: str) -> list[Record]:
         """Return the records of a purpose, as far as they are known here."""
@@ -267,6 +273,7 @@ class Records:
         self._room.follow(self.recorder, followed - self._followed)
         self._router.announcements.schedule(self._room, followed ^ self._followed)
         self._followed = followed
+        self.on_change()
         self._router.recording_changed()
 
     # -- the other nodes -------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .address import NatsAddress
     from .history import NatsHistory
+    from .jobs import JobQueues
 
 __all__ = ["Upstream"]
 
@@ -53,6 +54,7 @@ class Upstream:
         self._warned = False
         self._closed = False
         hub.stored_history = self._history_of
+        hub.groups.feeds = self._queues_of
         self._leaving: set[str | None] = set()
         """The rooms whose last words are not published yet."""
         self._on_closed: Callable[[], object] = lambda: None
@@ -75,14 +77,28 @@ class Upstream:
         if self._closed:
             return
         rooms = {peer.room.name for peer in self._hub.peers.values() if peer.role == "member"}
+        rooms |= self._hub.groups.rooms()
         for room in rooms - self.meshes.keys() - self._leaving:
-            name = f"hub at {socket.gethostname()}"
-            mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
-            self._start(room, mesh)
+            self._join(room)
         for mesh in self.meshes.values():
             mesh.members_changed()
         for room in self.meshes.keys() - rooms:
             self._leave(room)
+
+    def _queues_of(self, room: Room) -> JobQueues | None:
+        """Return the shared queues of a room, which are those of all machines."""
+        if self._closed:
+            return None
+        mesh = self.meshes.get(room.name) or self._join(room.name)
+        return mesh.jobs
+
+    def _join(self, room: str | None) -> Mesh:
+        name = f"hub at {socket.gethostname()}"
+        mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
+        mesh.jobs.groups = self._hub.groups
+        if room not in self._leaving:
+            self._start(room, mesh)
+        return mesh
 
     def _leave(self, room: str | None) -> None:
         self._leaving.add(room)
@@ -91,6 +107,8 @@ class Upstream:
     def _has_left(self, room: str | None) -> None:
         self._leaving.discard(room)
         if not self._closed:
+            if room in self.meshes:
+                self._start(room, self.meshes[room])
             self.update()  # a node may have come to it meanwhile
         elif not self._leaving:
             self._on_closed()

@@ -112,7 +112,7 @@ class JobOutbox:
     def _collect_here(self, message: Message) -> None:
         """Add to the stores here a message whose route was computed before the groups were left."""
         for store in self._queues.stores.stores():
-            if store.identifier.matches(message._identifier) and store.can_cross:
+            if store.identifier.matches(message._identifier) and store.can_cross and not store.durable:
                 store.put(message)
 
     # -- messages for one group ------------------------------------------------------------------------------

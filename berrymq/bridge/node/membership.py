@@ -25,7 +25,14 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.protocol.group_frames import MAX_RANGES, GroupState, as_ranges, group_body, parse_state
+from berrymq.bridge.protocol.group_frames import (
+    MAX_RANGES,
+    GroupState,
+    as_ranges,
+    group_body,
+    group_name,
+    parse_state,
+)
 from berrymq.messages import FarMessage, Message
 from berrymq.stores import PriorityItems
 
@@ -86,12 +93,14 @@ class Membership:
 
     def __init__(self, queues: SharedQueues, store: SharedStore) -> None:
         self.store = store
-        self.group = store.identifier.text
+        self.group = group_name(store.identifier.text, store.durable)
         self.state = GroupState()
         """As the hub has sent it last, some tenths of a second old."""
         self.joined = threading.Event()
         """Set when the hub has answered the ``join``."""
         self.refused = ""
+        self.stored = False
+        """The group's jobs are stored on NATS: those that a hub has handed over are not lost with it."""
         self.unanswered: list[Message] = []
         """Messages that were sent to the group before the ``join`` was answered: a refusal returns them."""
         self.epoch = 0
@@ -462,12 +471,27 @@ class Membership:
             self.refused = params.refused
         else:
             self.state = parse_state(params.state)
+            self.stored = params.stored
             self.unanswered = []
+        if params.expired:
+            self._expire(params.expired)
         self.joined.set()
         question = self._questions.get(params.question)
         if question is not None:
             question.first = first
             question.answered.set()
+
+    def _expire(self, ranges: list[tuple[int, int]]) -> None:
+        """Forget jobs that were handed over and not taken: others get them."""
+        with self._lock:
+            jobs = self._withdraw()
+            self._restore(
+                [
+                    (urgency, message)
+                    for urgency, message in jobs
+                    if not any(first <= message._job < first + count for first, count in ranges)
+                ]
+            )
 
     # -- cuts and ends ---------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
-"""The shared queues of this process, while it is linked to a hub.
+"""The shared queues of this process, while it is linked to a hub or to NATS.
 
-Each shared store is a member of a group at the hub then. Messages that are published here cross the link
-like any other, and those that the hub hands to this process come back as jobs: so there is one order, and
-each job is taken once.
+Each shared store is a member of a group at the hub then, or of one that is fed from NATS (``nats/jobs.py``).
+Messages that are published here cross the link like any other, and those that the hub hands to this process
+come back as jobs: so there is one order, and each job is taken once.
 
 The way of a job: ``twitter`` -> `JobOutbox.publish` -> the link -> the hub's group -> ``jobs`` -> `JobInbox`
 -> `Membership.receive_jobs` -> the store -> `Queue.get`. Also what a consumer in the same process takes goes
@@ -75,8 +75,6 @@ class SharedQueues:
         """By the identifier of the group; changed with the node's lock held."""
         self._followed: tuple[Identifier, ...] = ()
         """The identifiers of groups; changed in one step with the routes."""
-        self._warned: set[Identifier] = set()
-        """Of shared queues that are not shared over NATS."""
         self._is_leaving = False
         """The link is about to be closed: messages that shared queues collect here must not cross too."""
         self._attachment: Attachment | None = None
@@ -105,8 +103,6 @@ class SharedQueues:
         Three cases: the first connection joins; a resumed one goes on where it was; a new stream, at the same
         hub or at its successor, joins again.
         """
-        if peer.role == "mesh":
-            self._warn_of_mesh()
         if peer.role != "hub" or self.peer not in (None, peer):
             return
         if self.peer is None:
@@ -118,18 +114,6 @@ class SharedQueues:
         else:
             self._rejoin(peer)
         self._hub_id = peer.id
-
-    def _warn_of_mesh(self) -> None:
-        """Log, once for each shared queue, that nodes on NATS do not share it."""
-        if self.peer is not None:
-            return
-        for store in self.stores.stores():
-            if not store.identifier.is_local and store.identifier not in self._warned:
-                self._warned.add(store.identifier)
-                _log.warning(
-                    "the shared queue of %r is not shared over NATS: each process gets all of its messages",
-                    store.identifier.text,
-                )
 
     def link_is_cut(self, peer: Peer) -> None:
         """Pause the memberships. The node's lock is held.
@@ -232,14 +216,15 @@ class SharedQueues:
         """
         is_new = peer.id != self._hub_id
         for member in self._members.values():
-            lost = member.state.waiting if is_new else 0
-            jobs = member.restart(keeps_former=is_new)
+            lost = member.state.waiting if is_new and not member.stored else 0
+            keeps_former = is_new and not member.stored  # else NATS gives them to others
+            jobs = member.restart(keeps_former=keeps_former)
             self._send_join(member, first=True)
             if lost:
                 _log.warning(
                     "about %d jobs waited in %r at the hub that has ended, and are lost", lost, member.group
                 )
-            if is_new:  # the hub that could have given them to others has ended
+            if keeps_former:  # the hub that could have given them to others has ended
                 self.outbox.put(member, jobs)  # type: ignore[arg-type]
         self.outbox.send(peer)
 
@@ -339,9 +324,9 @@ class SharedQueues:
                 member.pause()
         if self.can_wait:
             member.joined.wait(JOIN_SECONDS)
-        member.is_new = False
         if member.refused:
             raise ValueError(member.refused)
+        member.is_new = False
 
     def forget(self, member: Membership) -> None:
         """Leave the group of a store that was closed; on the loop.
@@ -364,7 +349,10 @@ class SharedQueues:
         """Have messages for a group stay here. The node's lock is held."""
 
         def release(stores: list[SharedStore]) -> None:
-            self._followed = tuple([one for one in self._followed if one != member.store.identifier])
+            followed = list(self._followed)
+            if member.store.identifier in followed:  # a durable queue may have the same one
+                followed.remove(member.store.identifier)
+            self._followed = tuple(followed)
             member.end()
             for store in stores:
                 store.membership = None

@@ -12,24 +12,28 @@ method        from           params beside ``n``, ``ack`` and ``group``, the ide
 ``group``     the hub        ``state``, or ``refused``: why it can't join; ``question``, ``first``
 ============  =============  ======================================================================
 
+A group is named by its identifier; a durable one by that, a colon and its name, as in ``task:*:night``.
 Jobs are numbered by their group, from 1 on, in order; the messages of a batch in ``jobs`` have consecutive
 numbers. ``taken`` and ``returned`` are ranges of them, each ``[first, count]``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from .batches import LargeBatchBytes, parse_batch
-from .fields import Count, IdentifierText, Number
+from .fields import Count, IdentifierText, Number, crossing_identifier
 from .frames import NUMBERED, PUT, Buffers, Form
 from .json_checks import MALFORMED, FrameError, encode_json, reason_of
 from .reliable_stream import HoldingBody
 
 if TYPE_CHECKING:
+    from berrymq.identifiers import Identifier
+
     from .batches import Batch
     from .offers import Offers
 
@@ -53,7 +57,9 @@ __all__ = [
     "WantParams",
     "as_ranges",
     "group_body",
+    "group_name",
     "jobs_bodies",
+    "parse_group",
     "parse_jobs",
     "parse_state",
     "put_body",
@@ -64,6 +70,8 @@ WANT: Final = b"want"
 LEAVE: Final = b"leave"
 JOBS: Final = b"jobs"
 GROUP: Final = b"group"
+
+_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 MAX_RANGES = 4_096
 """The most ranges in one frame."""
@@ -179,6 +187,10 @@ class GroupParams(GroupFrame):
     """Params of ``group``."""
 
     state: Raw = Raw(b"[]")
+    stored: bool = False
+    """Its jobs are stored on NATS; they do not end with the hub."""
+    expired: Ranges = []
+    """Jobs that the member has got and not taken, and must not take any more: others get them."""
     refused: Annotated[str, Meta(max_length=1_000)] = ""
     question: Count = 0
     first: list[Raw] = []
@@ -197,6 +209,30 @@ NUMBERED.update(
 )
 
 _parse_state = msgspec.json.Decoder(GroupState).decode
+
+
+def group_name(identifier: str, durable: str) -> str:
+    """Return what a group is called in frames.
+
+    Args:
+        identifier: of its messages, as text.
+        durable: the name of a durable one; else empty.
+    """
+    return f"{identifier}:{durable}" if durable else identifier
+
+
+def parse_group(text: str) -> tuple[Identifier, str]:
+    """Return the identifier of a group, and its name if it is a durable one.
+
+    Raises:
+        FrameError: it is malformed.
+    """
+    identifier, _, durable = text.rpartition(":")
+    if ":" not in identifier:
+        return crossing_identifier(text), ""
+    if not _DURABLE.fullmatch(durable):
+        raise FrameError(f"{durable[:80]!r} is no name of a durable queue")
+    return crossing_identifier(identifier), durable
 
 
 def group_body(group: str, **fields: Any) -> bytes:

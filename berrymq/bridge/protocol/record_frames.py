@@ -40,7 +40,7 @@ class RecordParams(RecordFrame):
     """Params of ``record``."""
 
     records: Annotated[
-        list[tuple[Annotated[str, Meta(pattern=r"\A[a-z]{1,16}\Z")], IdentifierText, bool]],
+        list[tuple[Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,80}\Z")], IdentifierText, bool]],
         Meta(max_length=MAX_RECORDS),
     ] = []
 

@@ -63,12 +63,14 @@ class TestLink:
         with pytest.raises(LinkError, match="no hub at the other side of NATS"):
             link.status()
 
-    def test_a_shared_queue_warns_that_it_is_not_shared(self, link, server, caplog):
-        queue = berrymq.Queue("job:*", shared=True, bus=link.node.bus)
-        berrymq.link(server.url, bus=Bus("two"), name="two")
-        text = "the shared queue of 'job:*' is not shared over NATS: each process gets all of its messages"
-        wait(lambda: caplog.text.count(text) == 1, "the warning")
-        queue.close()
+    def test_without_jetstream_a_shared_queue_warns_once_and_a_durable_one_is_refused(self, link, caplog):
+        bus = link.node.bus
+        queues = [berrymq.Queue(name, shared=True, bus=bus) for name in ("job:*", "task:*")]
+        assert caplog.text.count("has no JetStream (start it with -js): each process gets all") == 1
+        bus.twitter("job:add", 1)
+        assert queues[0].get(timeout=5).args == (1,)
+        with pytest.raises(ValueError, match=r"a durable queue needs JetStream: .* start it with -js"):
+            berrymq.Queue("job:*", durable="night", bus=bus)
 
     def test_a_server_that_comes_back_is_found_again(self):
         with NatsServer() as server:

@@ -1,10 +1,14 @@
-"""The shared queues of a hub: opening groups, and the frames of their members.
+"""The shared queues of a hub, or of a node on NATS: opening groups, and the frames of their members.
 
 ``job_assignment.py`` decides, without I/O, which member gets a job; this file gives it members and jobs. A
 group follows its identifier in its room like any subscriber, so messages reach it by the ordinary routes. A
 node is a member as long as it is a peer, through all cuts of its link. While it is cut the hub gives it
 nothing and checks, if it is on the same machine, whether its process has ended; then its jobs return at once,
 else with its ttl.
+
+A group may be fed from NATS (`Feed`): then all that is published for it is stored there, and it gets what its
+members wait for. So members of several machines share one queue. It collects here until that begins, and
+where there is no JetStream.
 
 A group without members goes on collecting for `TTL_SECONDS`, so that a worker may be restarted, and jobs be
 published before the first worker runs.
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -30,12 +34,16 @@ from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import (
     GROUP,
     JOBS,
+    MAX_RANGES,
     JoinParams,
     LeaveParams,
     PutParams,
     WantParams,
+    as_ranges,
     group_body,
+    group_name,
     jobs_bodies,
+    parse_group,
 )
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.jsonrpc import INVALID_PARAMS
@@ -45,16 +53,17 @@ from .job_assignment import Group, Member
 from .shared_mailbox import SharedMailbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.room import Room
-    from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.group_frames import GroupFrame, GroupState
     from berrymq.bridge.protocol.offers import Offers
     from berrymq.bridge.transport.loop import Timer
     from berrymq.identifiers import Identifier
 
-    from .router import Hub
-
-__all__ = ["Groups", "Put"]
+__all__ = ["Feed", "Feeds", "Groups", "KnownGroup", "Put"]
 
 MAX_GROUPS = 1_000
 """The limit of groups of one hub; beyond it, one without members and jobs gives way to a new one."""
@@ -86,11 +95,58 @@ MAX_SHOWN = 200
 WAITS = "it waits at the hub, on another machine"
 
 
-class _Known:
+NO_NATS = "a durable queue needs NATS with JetStream: link to it (nats://…), or start the hub with --upstream nats://…"
+
+
+class Feed(Protocol):
+    """Where a group gets its jobs from, if it does not collect them. Used with the lock held, on the loop."""
+
+    active: bool
+    """Whether the group gets its jobs from here; while not, it collects them itself."""
+    opened: bool
+    """Whether it is known whether it can be."""
+
+    def changed(self) -> None:
+        """Get jobs for the credit of the members, and give back those that no member wants."""
+
+    def put(self, jobs: bytes) -> None:
+        """Store a batch of jobs for this group alone."""
+
+    def ask(self, now: int, first: int, answer: Callable[[list[bytes]], object]) -> None:
+        """Get up to so many jobs for one member at once, and the state.
+
+        Args:
+            now: the most jobs.
+            first: how many of the next jobs to show.
+            answer: called with those, as batches of one, when the jobs are in the group.
+        """
+
+    def state(self) -> GroupState:
+        """Return the counters of the group as far as they are known here."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+class Feeds(Protocol):
+    """Feeds the groups of one room."""
+
+    def open(self, known: KnownGroup) -> Feed:
+        """Return the feed of a group."""
+
+
+class KnownGroup:
     """A group, with its peers and timers."""
 
-    def __init__(self, hub: Hub, room: Room, identifier: Identifier, group: Group) -> None:
+    def __init__(self, hub: Router, room: Room, identifier: Identifier, durable: str, group: Group) -> None:
         self.room = room
+        self.durable = durable
+        """Its name, if it is a durable one."""
+        self.feed: Feed | None = None
+        self.collects = False
+        """Whether it gets what is published in the room."""
+        self.any_settings = False
+        """The settings of the group elsewhere hold."""
         self.identifier = identifier
         self.group = group
         self.peers: dict[Peer, Member] = {}
@@ -106,6 +162,8 @@ class _Known:
 
         Called by the group after each change; at most one frame in `STATE_SECONDS` follows.
         """
+        if self.feed is not None:
+            self.feed.changed()
         if not self.reporting and self.peers:
             self.reporting = True
             seconds = STATE_SECONDS + STATE_SECONDS_EACH * len(self.peers)
@@ -113,27 +171,92 @@ class _Known:
 
     def _report(self) -> None:
         """Send the state to the members; those that read too slowly get the next one."""
+        if self.is_fed:
+            self.feed.ask(0, 0, lambda _: self._send_state())  # type: ignore[union-attr]
+        else:
+            self._send_state()
+
+    def _send_state(self) -> None:
         with self._hub.lock:
             self.reporting = False
+            if not self.is_opened:
+                return  # it answers the joins first
             body = self.state_body()
             for peer in self.peers:
                 if peer.connected and peer.stream.held_bytes < MAX_UNREAD_BYTES:
                     peer.stream.send(GROUP, body)
                     self._hub.flush(peer)
 
+    # -- its feed --------------------------------------------------------------------------------------------
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether it is known whether it has a feed."""
+        return self.feed is None or self.feed.opened
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether it gets its jobs from a feed."""
+        return self.feed is not None and self.feed.active
+
+    def collect(self, collects: bool) -> None:
+        """Begin or stop to collect what is published in the room. The lock is held."""
+        if collects != self.collects:
+            self.collects = collects
+            (self.room.follow if collects else self.room.unfollow)(self.group, [self.identifier])
+            self._hub.announcements.schedule(self.room, [self.identifier])
+
+    def accept(self, jobs: bytes, count: int) -> None:
+        """Add a batch of jobs for this group alone. The lock is held."""
+        if self.is_fed:
+            self.feed.put(jobs)  # type: ignore[union-attr]
+        else:
+            self.group.accept(jobs, count)
+
+    def feed_opened(self, refused: str = "") -> None:
+        """Answer those that have joined before it was known whether there is a feed. The lock is held."""
+        for peer in self.peers:
+            if refused:
+                peer.stream.send(GROUP, group_body(self.name, refused=refused))
+            else:
+                peer.stream.send(GROUP, self.state_body())
+            self._hub.flush(peer)
+
+    def expire(self) -> None:
+        """Have members take no job that they hold: others may get it. The lock is held."""
+        for peer, member in self.peers.items():
+            if member.held and peer.connected:
+                ranges = as_ranges(sorted(member.held))
+                for start in range(0, len(ranges), MAX_RANGES):
+                    expired = ranges[start : start + MAX_RANGES]
+                    peer.stream.send(GROUP, self.state_body(expired=expired))
+                self._hub.flush(peer)
+
+    # -- its state -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What it is called in frames."""
+        return group_name(self.identifier.text, self.durable)
+
+    def state(self) -> GroupState:
+        """Return its counters and members."""
+        return self.feed.state() if self.is_fed else self.group.state()  # type: ignore[union-attr]
+
     def state_body(self, **fields: Any) -> bytes:
         """Return the params of a frame with the state of the group."""
-        return group_body(self.group.follows, state=self.group.state(), **fields)
+        if self.is_fed:
+            fields["stored"] = True
+        return group_body(self.name, state=self.state(), **fields)
 
-    def answer_body(self, question: int, first: int, *, to: Offers) -> bytes:
+    def answer_body(self, question: int, jobs: list[bytes], *, to: Offers) -> bytes:
         """Return the params of the frame that answers a member.
 
         Args:
             question: its number.
-            first: how many of the next jobs it is to show.
+            jobs: the next ones, which it is to show.
             to: how the member reads buffers.
         """
-        jobs = self.group.first(first)
         memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
         fields: dict[str, Any] = {"question": question, "first": [msgspec.Raw(job) for job in jobs]}
         if not any(memories):
@@ -155,24 +278,32 @@ class _Known:
 class Put(NamedTuple):
     """Jobs that a member hands over for one group."""
 
-    group: Group
+    group: KnownGroup
     jobs: bytes
     """A batch."""
     number_of_jobs: int
 
+    def accept(self) -> None:
+        """Add them to the group."""
+        self.group.accept(self.jobs, self.number_of_jobs)
+
 
 class Groups:
-    """The groups of a hub. Used with its lock held.
+    """The groups of a hub, or of one node. Used with its lock held.
 
     Args:
-        hub: the hub.
+        hub: the hub or node.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Router) -> None:
+        self.feeds: Callable[[Room], Feeds | None] = lambda _: None
+        """Returns what feeds the groups of a room; None if nothing does."""
         self._hub = hub
-        self._known: dict[tuple[str | None, str], _Known] = {}
+        self._known: dict[tuple[str | None, str], KnownGroup] = {}
 
-    def open(self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str) -> _Known:
+    def open(
+        self, room: Room, identifier: Identifier, maxsize: int | None, overflow: str, durable: str = ""
+    ) -> KnownGroup:
         """Return the group of an identifier in a room; a new one begins to collect.
 
         The settings of the first member hold. When all have left, the next one may bring others.
@@ -182,11 +313,15 @@ class Groups:
             identifier: the messages that it collects.
             maxsize: its capacity, 0 for no bound; None for any.
             overflow: which jobs are dropped beyond that.
+            durable: the name of a durable one.
 
         Raises:
             ValueError: it has other settings, or there are too many groups.
         """
-        key = room.name, identifier.text
+        key = room.name, group_name(identifier.text, durable)
+        feeds = self.feeds(room)
+        if durable and feeds is None:
+            raise ValueError(NO_NATS)
         known = self._known.get(key)
         if known is not None:
             group = known.group
@@ -202,10 +337,12 @@ class Groups:
             if len(self._known) >= MAX_GROUPS and not self._make_way():
                 raise ValueError(f"the hub has {MAX_GROUPS:,} shared queues already")
             group = Group(identifier.text, self._hub.budget, maxsize or 0, overflow)  # type: ignore[arg-type]
-            known = self._known[key] = _Known(self._hub, room, identifier, group)
+            known = self._known[key] = KnownGroup(self._hub, room, identifier, durable, group)
+            known.any_settings = maxsize is None
             group.on_change = known.change
-            room.follow(group, [identifier])
-            self._hub.announcements.schedule(room, [identifier])
+            if feeds is not None:
+                known.feed = feeds.open(known)
+            known.collect(not known.is_fed)
         if known.expiry is not None:
             known.expiry.cancel()
             known.expiry = None
@@ -219,12 +356,14 @@ class Groups:
                 return True
         return False
 
-    def _member_left(self, known: _Known) -> None:
-        """Start the expiry timer of a group without members."""
-        if not known.group.members and known.expiry is None:
+    def _member_left(self, known: KnownGroup) -> None:
+        """Start the expiry timer of a group without members; close it if its jobs are stored elsewhere."""
+        if not known.group.members and known.is_fed:
+            self._close(known)
+        elif not known.group.members and known.expiry is None:
             known.expiry = self._hub.loop.call_later(TTL_SECONDS, self._expire, known)
 
-    def _expire(self, known: _Known) -> None:
+    def _expire(self, known: KnownGroup) -> None:
         """Close a group without members; its jobs are lost, and logged."""
         with self._hub.lock:
             if known.group.members:
@@ -237,15 +376,28 @@ class Groups:
                 left,
             )
 
-    def _close(self, known: _Known) -> int:
-        """Remove a group; return the number of its jobs, which are lost."""
+    def _close(self, known: KnownGroup) -> int:
+        """Remove a group; return the number of its jobs, which are lost if they are not stored elsewhere."""
         for timer in (known.expiry, known.end_of_resending):
             if timer is not None:
                 timer.cancel()
-        del self._known[known.room.name, known.identifier.text]
-        known.room.unfollow(known.group, [known.identifier])
-        self._hub.announcements.schedule(known.room, [known.identifier])
-        return known.group.close()
+        if self._known.get((known.room.name, known.name)) is known:
+            del self._known[known.room.name, known.name]
+        known.collect(False)
+        left = known.group.close()
+        if known.feed is not None:
+            known.feed.close()
+        return left
+
+    def refuse(self, known: KnownGroup, reason: str) -> None:
+        """Close a group that can't be fed as its members want it. The lock is held."""
+        known.feed_opened(reason)
+        known.peers.clear()
+        self._close(known)
+
+    def rooms(self) -> set[str | None]:
+        """Return the rooms with groups that have members."""
+        return {known.room.name for known in self._known.values() if known.group.members}
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -290,16 +442,29 @@ class Groups:
             group.mark_taken(member, params.taken)
             group.give_back(member, params.returned)
             member.waiting, member.ahead = params.waiting, params.ahead
+            if params.question and known.is_fed:
+                group.hand_over()
+                known.feed.ask(  # type: ignore[union-attr]
+                    params.now, params.first, lambda jobs: self._answer(peer, known, params, jobs)
+                )
+                return
             if params.now:
                 group.pull(member, params.now)
             group.hand_over()
             if params.question:
-                if peer.stream.held_bytes > MAX_UNREAD_BYTES:
-                    return  # it does not read
-                body = known.answer_body(params.question, params.first, to=peer.stream.offers)
-                peer.stream.send(GROUP, body)
+                self._answer(peer, known, params, group.first(params.first))
         else:
             raise FrameError("only a hub sends jobs")
+
+    def _answer(self, peer: Peer, known: KnownGroup, params: WantParams, jobs: list[bytes]) -> None:
+        """Answer the question of a member. The lock is held."""
+        member = known.peers.get(peer)
+        if member is None or peer.stream.held_bytes > MAX_UNREAD_BYTES:
+            return  # it has left, or does not read
+        if known.is_fed and params.now:
+            known.group.pull(member, params.now)
+        peer.stream.send(GROUP, known.answer_body(params.question, jobs, to=peer.stream.offers))
+        self._hub.flush(peer)
 
     def read_put(self, peer: Peer, params: PutParams) -> Put | None:
         """Read jobs that a member hands over; None if its ``join`` was refused.
@@ -311,28 +476,28 @@ class Groups:
             FrameError: they are malformed, or no jobs of the group.
         """
         batch, data = read_batch(peer, params.batch)
-        if not crossing_identifier(params.group).matches(crossing_identifier(batch.identifier)):
+        if not parse_group(params.group)[0].matches(crossing_identifier(batch.identifier)):
             raise FrameError(f"{batch.identifier!r} is no job of {params.group!r}")
         if params.sizes:
             _, data = large_batch(data, self._hub.memories.receive(params))
         known = self._known.get((peer.room.name, params.group))
         if known is None or peer not in known.peers:
             return None
-        return Put(known.group, data, batch.count)
+        return Put(known, data, batch.count)
 
     def _join(self, peer: Peer, params: JoinParams) -> None:
         """Add a node to a group, or answer with the reason of a refusal.
 
         A node that joins again over a resumed link keeps the jobs that it holds.
         """
-        identifier = crossing_identifier(params.group)
+        identifier, durable = parse_group(params.group)
         try:
-            self._check_number(peer, identifier)
-            known = self.open(peer.room, identifier, params.maxsize, params.overflow)
+            self._check_number(peer, params.group)
+            known = self.open(peer.room, identifier, params.maxsize, params.overflow, durable)
         except ValueError as error:
             peer.stream.send(GROUP, group_body(params.group, refused=str(error)))
             return
-        if params.had and time() < self._hub.started_at + REJOIN_SECONDS:
+        if params.had and not known.is_fed and time() < self._hub.started_at + REJOIN_SECONDS:
             known.group.deduplicate(params.had)
             if known.end_of_resending is not None:
                 known.end_of_resending.cancel()
@@ -340,23 +505,24 @@ class Groups:
         if peer not in known.peers:
 
             def send(jobs: list[tuple[int, bytes]]) -> None:
-                for body in jobs_bodies(known.group.follows, jobs, to=peer.stream.offers):
+                for body in jobs_bodies(known.name, jobs, to=peer.stream.offers):
                     peer.stream.send(JOBS, body)
                 self._hub.flush_later(peer)
 
             known.peers[peer] = member = Member(peer.name, send)
             peer.shared_queues.add(identifier)
             known.group.join(member)
-        peer.stream.send(GROUP, known.state_body())
+        if known.is_opened:
+            peer.stream.send(GROUP, known.state_body())
 
-    def _check_number(self, peer: Peer, identifier: Identifier) -> None:
+    def _check_number(self, peer: Peer, group: str) -> None:
         """Check that a node may join one more group.
 
         Raises:
             ValueError: it is a member of as many as it may be.
         """
         joined = [text for (_, text), known in self._known.items() if peer in known.peers]
-        if len(joined) >= MAX_GROUPS_OF_NODE and identifier.text not in joined:
+        if len(joined) >= MAX_GROUPS_OF_NODE and group not in joined:
             raise ValueError(f"a process has at most {MAX_GROUPS_OF_NODE} shared queues at a hub")
 
     def link_changed(self, peer: Peer) -> None:
@@ -373,7 +539,7 @@ class Groups:
 
         Called when the peer has left, has expired, or was replaced.
         """
-        for known in self._known.values():
+        for known in list(self._known.values()):
             member = known.peers.pop(peer, None)
             if member is not None:
                 known.group.leave(member)
@@ -430,6 +596,6 @@ class Groups:
     def status(self) -> list[dict[str, Any]]:
         """Return the names and counters of some groups, as JSON values."""
         return [
-            {"room": known.room.name, **known.group.status()}
+            {"room": known.room.name, **known.group.status(known.state()), "id": known.name}
             for known in list(self._known.values())[:MAX_SHOWN]
         ]

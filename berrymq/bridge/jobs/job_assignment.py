@@ -1,4 +1,4 @@
-"""Shared queues at the hub: each job of a group goes to exactly one of its members.
+"""Shared queues: each job of a group goes to exactly one of its members.
 
 A job waits here until a member takes it. Members report how many of their consumers wait, and how many more
 jobs to prefetch; they hold no more than that. Jobs that a member holds and has not taken return to their
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -157,6 +158,12 @@ class Group:
         """Jobs that a member holds and has not taken."""
         self.on_change: Callable[[], object] = lambda: None
         """Called after anything has changed."""
+        self.is_fed = False
+        """The jobs come from a feed, which bounds their number, and takes back those that no member wants."""
+        self.on_finished: Callable[[int], object] = lambda _: None
+        """Called with the number of a job that a member has taken."""
+        self.on_dropped: Callable[[int], object] = lambda _: None
+        """Called with the number of a job that was dropped here before a member had it."""
         self._had: set[tuple[str, int]] | None = None
         self._had_named = 0
         """The number of jobs that members have named as theirs, repetitions included."""
@@ -172,6 +179,16 @@ class Group:
     def depth(self) -> int:
         """The number of jobs that were not taken."""
         return self.waiting + self.held
+
+    @property
+    def credit(self) -> int:
+        """The number of further jobs that its members may hold."""
+        return sum([member.free for member in self.members])
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next job gets."""
+        return self._next
 
     # -- adding jobs -----------------------------------------------------------------------------------------
 
@@ -191,8 +208,9 @@ class Group:
         the last one that waits, and none that a member holds.
         """
         self.received += count
-        if self.overflow == "drop_newest" and self.maxsize:
-            kept = min(count, max(0, self.maxsize - self.depth))
+        maxsize = 0 if self.is_fed else self.maxsize
+        if self.overflow == "drop_newest" and maxsize:
+            kept = min(count, max(0, maxsize - self.depth))
             if not self._runs and not kept and self._wanted():
                 kept = 1  # a consumer waits for it, so it needs no capacity
         else:
@@ -207,8 +225,8 @@ class Group:
         self.waiting += kept
         self._account.hold(data)
         self._account.grow(source.own_bytes)
-        if self.maxsize and self.overflow == "drop_oldest":
-            self._drop(max(0, min(self.depth - self.maxsize, self.waiting - 1)))
+        if maxsize and self.overflow == "drop_oldest":
+            self._drop(max(0, min(self.depth - maxsize, self.waiting - 1)))
         self.deepest = max(self.deepest, self.depth)
 
     def _wanted(self) -> bool:
@@ -376,6 +394,7 @@ class Group:
             source, _, size = member.held.pop(number)
             member.held_bytes -= size
             self._release(source, 1)
+            self.on_finished(number)
             finished += 1
         self._account.grow(-JOB_BYTES * finished)
         self.held -= finished
@@ -448,6 +467,22 @@ class Group:
             self.waiting -= some
             self.dropped += some
             count -= some
+            for number in range(run.number, run.number + some):
+                self.on_dropped(number)
+
+    def withdraw(self) -> list[tuple[int, bytes]]:
+        """Take all jobs out that no member holds; return them with their numbers, as batches of one."""
+        withdrawn: list[tuple[int, bytes]] = []
+        while self._runs:
+            run = self._runs.popleft()
+            for place in range(run.start, run.end):
+                with suppress(FrameError):
+                    withdrawn.append(
+                        (run.number + place - run.start, self._slice(run.source, place, place + 1))
+                    )
+            self._release(run.source, len(run))
+            self.waiting -= len(run)
+        return withdrawn
 
     def shed(self, target: int) -> None:
         """Drop jobs until no more bytes than *target* are held: those that no member holds, the oldest first.
@@ -536,9 +571,8 @@ class Group:
             sorted(members),
         )
 
-    def status(self) -> dict[str, Any]:
-        """Return the same in names and numbers, for the status of a hub."""
-        state = self.state()
+    def status(self, state: GroupState) -> dict[str, Any]:
+        """Return a state of it in names and numbers, for the status of a hub."""
         return {
             "id": self.follows,
             "depth": state.depth,

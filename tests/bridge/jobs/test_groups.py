@@ -163,7 +163,7 @@ class TestFloods:
         assert "small" in jobs_of(mallory).values()
 
     def test_groups_without_members_give_way(self, network, hub, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.hub.groups.MAX_GROUPS", 10)
+        monkeypatch.setattr("berrymq.bridge.jobs.groups.MAX_GROUPS", 10)
         mallory = member_of(network, hub, "mallory", "a0:*")
         for number in range(30):
             mallory.frame("join", group=f"a{number}:*")
@@ -174,7 +174,7 @@ class TestFloods:
         assert len(group_of(hub).members) == 1
 
     def test_one_with_jobs_does_not(self, network, hub, sender, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.hub.groups.MAX_GROUPS", 1)
+        monkeypatch.setattr("berrymq.bridge.jobs.groups.MAX_GROUPS", 1)
         one = member_of(network, hub, "one")
         send(sender, 1)
         one.frame("leave", group="job:*")
@@ -184,7 +184,7 @@ class TestFloods:
         assert group_of(hub).depth == 1
 
     def test_one_node_has_a_part_of_the_groups(self, network, hub, monkeypatch):
-        monkeypatch.setattr("berrymq.bridge.hub.groups.MAX_GROUPS_OF_NODE", 5)
+        monkeypatch.setattr("berrymq.bridge.jobs.groups.MAX_GROUPS_OF_NODE", 5)
         mallory = member_of(network, hub, "mallory")
         for number in range(30):
             mallory.frame("join", group=f"a{number}:*")

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from berrymq.bridge.hub.job_assignment import MAX_HELD, Group, Member
+from berrymq.bridge.jobs.job_assignment import MAX_HELD, Group, Member
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.group_frames import as_ranges
 from berrymq.bridge.transport.budget import Budget
@@ -341,4 +341,4 @@ def test_the_state_names_members(group):
     state = msgspec.json.decode(msgspec.json.encode(group.state()), type=type(group.state()))
     assert state.members == [("one", 1, 1, 1), ("two", 0, 0, 0)]
     assert (state.depth, state.waiting, state.held, state.received, state.consumers) == (2, 1, 1, 3, 1)
-    assert group.status()["members"][0] == {"name": "one", "taken": 1, "held": 1, "consumers": 1}
+    assert group.status(group.state())["members"][0] == {"name": "one", "taken": 1, "held": 1, "consumers": 1}
