@@ -429,6 +429,7 @@ class JobQueue:
         self.active = self._group.is_fed = is_known
         self._known.collect(not is_known)
         if is_known:
+            self._group.stop_deduplicating()  # what comes again from NATS was not taken
             self._give_back()
         else:  # the stream was deleted
             self._is_ready = False
