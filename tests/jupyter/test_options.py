@@ -50,7 +50,7 @@ class TestParse:
             ("", "an identifier is missing, as in: %queue task:*"),
             (
                 "--many task:*",
-                "no option --many: it has --shared, --durable, --maxsize, --overflow and --past; write, for example: ",
+                "it has --shared, --durable, --maxsize, --overflow and --past; write, for example: ",
             ),
             ("-h", "%queue? shows the help"),
             ("task:* more", "%queue does not take more; write, for example: %queue task:*"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedMailbox"]
 
+FED_SECONDS = 0.3
+
 
 class SharedMailbox:
     """A client without a link as a member of a group, with the interface of a `Mailbox`.
@@ -64,6 +66,11 @@ class SharedMailbox:
 
     def __len__(self) -> int:
         return self._group.depth
+
+    @property
+    def least_seconds(self) -> float:
+        """How long a call of ``get`` waits at least: so that a job can come from NATS."""
+        return FED_SECONDS if self._group.is_fed else 0.0
 
     @property
     def on_arrival(self) -> Callable[[], object] | None:

@@ -34,6 +34,7 @@ __all__ = [
     "NoJetStreamError",
     "Stored",
     "filters_of",
+    "place_of",
     "stream_of",
     "subject_of_message",
 ]
@@ -297,7 +298,7 @@ class JetStream:
                     except TimeoutError:
                         raise UnavailableError("JetStream of the NATS server does not answer") from None
                 for message in batch:
-                    at, sequence = _place_of(message.reply)
+                    at, sequence = place_of(message.reply)
                     found.append(Stored(at, sequence, message.subject, message.data, message.headers or {}))
                     size += len(message.data)
                 left -= wanted
@@ -311,7 +312,7 @@ class JetStream:
         return found
 
 
-def _place_of(reply: str) -> tuple[int, int]:
+def place_of(reply: str) -> tuple[int, int]:
     """Return when a message was stored, in microseconds since 1970, and its number in the stream.
 
     Raises:

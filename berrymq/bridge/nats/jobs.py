@@ -38,11 +38,11 @@ from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.printable import printable
 
 from .blobs import number_of_parts, read_blob, read_head
-from .jetstream import JetStreamError, NoJetStreamError
+from .jetstream import JetStreamError, NoJetStreamError, place_of
 from .records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from nats.aio.msg import Msg
 
@@ -73,8 +73,11 @@ PULL_SECONDS = 20.0
 """The time for which a request for jobs is valid."""
 OWN_SECONDS = 0.8
 """How long a question waits at most for what was published and taken here before."""
-REVOKED_SECONDS = 0.1
-"""How long what members have taken before a cut may be on its way."""
+RESUME_SECONDS = 0.5
+"""The wait after a cut before jobs are requested: what members here and elsewhere have taken is to be
+acknowledged first."""
+RECENT_SECONDS, MAX_RECENT = 3.0, 5_000
+"""Acknowledgements that are repeated after a cut, though they were confirmed."""
 REOPEN_SECONDS = 1.0
 USED_SECONDS = 0.5
 """The time for others to answer whether they use a queue."""
@@ -139,6 +142,10 @@ class JobQueues:
         """Set when nothing is unconfirmed any more."""
         self.groups: Groups | None = None
         """The groups that open feeds here."""
+        self._confirmed: deque[tuple[int, tuple[str, str, float]]] = deque(maxlen=MAX_RECENT)
+        """The latest confirmed ones; a server that was killed may have forgotten them."""
+        self._returns: dict[int, JobQueue] = {}
+        """Who waits for the confirmation that jobs were given back."""
         self._numbers = itertools.count(1)
         self._subject = subject
         self._receiving: asyncio.Task[None] | None = None
@@ -187,10 +194,14 @@ class JobQueues:
                 self.client.inbox(self._answer, self._subject),
             ):
                 self.inbox = inbox
+                self._returns.clear()
+                late = self.router.loop.time() - RECENT_SECONDS
+                self._acks |= {number: ack for number, ack in self._confirmed if ack[2] > late}
+                self._confirmed.clear()
                 self._send_acks(float("inf"))
                 for queue in list(self._queues.values()):
                     queue.begin()
-                    self.router.loop.call_later(REVOKED_SECONDS, queue.resume)
+                    self.router.loop.call_later(RESUME_SECONDS, queue.resume)
                 await self._sweep()
                 await asyncio.get_running_loop().create_future()  # until it is cancelled
         except LinkError as error:
@@ -236,8 +247,11 @@ class JobQueues:
         if not number.isdecimal():
             return
         if kind == "ack":
-            if self._acks.pop(int(number), None) is not None and not self._acks:
-                self.confirmed.set()
+            self._confirm(int(number), message.data)
+        elif kind == "nak":
+            queue = self._returns.pop(int(number), None)
+            if queue is not None:
+                queue.returned(int(number))
         elif message.headers and message.headers.get("Status") not in {None, "100"}:
             for queue in self._queues.values():
                 if queue.pull_ended(int(number), message.headers):
@@ -260,16 +274,38 @@ class JobQueues:
         number = next(self._numbers)
         self._acks[number] = stream, reply, 0.0
         if self.inbox:
-            self._send_ack(number)
+            self._acks[number] = stream, reply, self.router.loop.time()
+            self.client.publish(reply, b"+ACK", f"{self.inbox}.ack.{number}")
+
+    def _confirm(self, number: int, answer: bytes) -> None:
+        """Note that the server has forgotten a job."""
+        if b'"code":503' in answer:
+            return  # it has no leader for the moment
+        confirmed = self._acks.pop(number, None)
+        if confirmed is not None:
+            self._confirmed.append((number, confirmed))
+            if not self._acks:
+                self.confirmed.set()
+
+    def give_back(self, queue: JobQueue, replies: Sequence[str]) -> int:
+        """Have the server give jobs to others; return the number by which `JobQueue.returned` is called."""
+        number = next(self._numbers)
+        self._returns[number] = queue
+        for reply in replies[:-1]:
+            self.client.publish(reply, b"-NAK")
+        self.client.publish(replies[-1], b"-NAK", f"{self.inbox}.nak.{number}")
+        return number
 
     def _send_acks(self, sent_before: float) -> None:
         for number in [number for number, (_, _, at) in self._acks.items() if at < sent_before]:
             self._send_ack(number)
 
     def _send_ack(self, number: int) -> None:
+        """Delete a job that was acknowledged before, for the server may have forgotten that it was held."""
         stream, reply, _ = self._acks[number]
         self._acks[number] = stream, reply, self.router.loop.time()
-        self.client.publish(reply, b"+ACK", f"{self.inbox}.ack.{number}")
+        body = encode_json({"seq": place_of(reply)[1], "no_erase": True})
+        self.client.publish(f"$JS.API.STREAM.MSG.DELETE.{stream}", body, f"{self.inbox}.ack.{number}")
 
     async def settle(self) -> None:
         """Return when the server has what was published and taken here before, or after some time."""
@@ -357,6 +393,9 @@ class JobQueue:
         group.on_finished = self._finished
         group.on_dropped = self._dropped
         self._places: dict[int, Place] = {}
+        self._returning = 0
+        """The number of what was given back, until the server has confirmed it."""
+        self._returned_at = 0.0
         self._returned: list[Place] = []
         """Jobs to be given back when the connection is up."""
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -390,6 +429,7 @@ class JobQueue:
         self.active = self._group.is_fed = is_known
         self._known.collect(not is_known)
         if is_known:
+            self._group.stop_deduplicating()  # what comes again from NATS was not taken
             self._give_back()
         else:  # the stream was deleted
             self._is_ready = False
@@ -507,7 +547,7 @@ class JobQueue:
                 else:
                     self._give_back()
             credit = self._group.credit
-        if not self._is_ready or self._paused or not self._queues.inbox:
+        if not self._is_ready or self._paused or self._returning or not self._queues.inbox:
             return
         most = max(1, min(MAX_BATCH, int(MAX_BATCH_BYTES / self._job_bytes)))
         missing = min(credit - self._group.waiting, most) - self._requested()
@@ -627,8 +667,15 @@ class JobQueue:
         if self._paused:
             self._returned += places
             return
-        for place in places:
-            self._queues.client.publish(place.reply, b"-NAK")
+        if places:
+            self._returning = self._queues.give_back(self, [place.reply for place in places])
+            self._returned_at = self._queues.router.loop.time()
+
+    def returned(self, number: int) -> None:
+        """Request jobs again, after those that were given back are others' or come again first."""
+        if number == self._returning:
+            self._returning = 0
+            self.changed()
 
     def put(self, jobs: bytes) -> None:
         """Store a batch of jobs for this group alone."""
@@ -642,6 +689,7 @@ class JobQueue:
     def pause(self) -> None:
         """Have members take nothing more of what they hold: others may get it before the connection is up."""
         self._paused = True
+        self._returning = 0
         self._pulls.clear()
         self._arrived.clear()
         with self._queues.router.lock:
@@ -673,6 +721,8 @@ class JobQueue:
         late = now - PULL_SECONDS - ACK_SECONDS
         for number in [number for number, (_, at) in self._pulls.items() if at < late]:
             del self._pulls[number]
+        if self._returned_at < now - ACK_AGAIN_SECONDS:
+            self._returning = 0
         self.changed()
 
     # -- questions -------------------------------------------------------------------------------------------

@@ -77,6 +77,9 @@ class Mailbox:
         downloads: hold large buffers, which the client downloads; None for no large ones.
     """
 
+    least_seconds = 0.0
+    """How long a call of ``get`` waits at least."""
+
     def __init__(self, follows: str, budget: Budget, downloads: Downloads | None = None) -> None:
         self._downloads = downloads
         self.follows = follows

@@ -91,6 +91,7 @@ class Session:
         taken = self._take()
         if taken is not None:
             return taken
+        timeout = max(timeout, mailbox.least_seconds)
         if timeout <= 0:
             raise RpcError(EMPTY, "nothing waits")
         later = self._waiting = Later(cancel=lambda: self._forget(later))

@@ -8,6 +8,7 @@ import pytest
 import berrymq
 from berrymq import Bus, Empty, Queue
 from berrymq.bridge.nats import jobs
+from berrymq.bridge.remote_queue import RemoteQueue
 from tests.bridge.nats.test_history import Machine
 from tests.support.nats_server import NatsServer
 from tests.support.nodes import Nodes, wait
@@ -104,6 +105,14 @@ def test_jobs_of_nodes_on_hubs_and_of_those_on_nats_are_shared(server):
         bus.twitter("task:add", 10)
         assert take(durable, 1) == [10]
         assert take(queues[0], 1) == [10]
+        found = machine._nodes.place(machine.hub)
+        with RemoteQueue(found, "task:*", ttl=100.0, name="client", shared=True) as client:
+            for number in range(2):
+                bus.twitter("task:add", number)
+            wait(lambda: queues[0].qsize() == 2, "they are stored")
+            assert client.get_nowait().args == (0,)
+            assert client.get(timeout=5).args == (1,)  # which acknowledges the one before
+        wait(queues[0].empty, "both are acknowledged")
 
 
 class TestDurable:
