@@ -146,7 +146,7 @@ class Mesh:
         )
         self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
-        self.history = NatsHistory(self._client, self.records)
+        self.history = NatsHistory(router, self._client, self.records)
 
     def _known_peers(self) -> list[Peer]:
         return [one for one in self.peers if self.router.peers.get(one.id) is one]
