@@ -48,10 +48,6 @@ class Machine:
         self.bus = Bus(name)
         self._server = at = self._nodes.servers[self.hub]
         self.link = berrymq.link(at.url, access_token=at.access_token, bus=self.bus, name=name)
-        wait(
-            lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True],
-            "it is on NATS",
-        )
 
     def connect_via_queue(self, identifier, **options):
         """Open a queue at the hub."""
@@ -80,6 +76,15 @@ class TestWhatOutlivesWhom:
         bus, _ = join(server, "three")
         assert past(bus, "curve:*") == list(range(501))
         berrymq.keep("curve:*", last=0, bus=bus)
+
+    def test_what_a_node_publishes_as_soon_as_its_hub_is_there_is_kept(self, server):
+        bus, _ = join(server, "one")
+        berrymq.keep("early:*", bus=bus)
+        with Machine(server, "two") as two:
+            two.bus.twitter("early:a", 1)
+        with Machine(server, "three") as three:
+            three.bus.twitter("early:a", 2)
+            assert past(three.bus, "early:a") == [1, 2]
 
     def test_what_a_node_publishes_right_before_it_ends_is_kept(self, server):
         bus, link = join(server, "one")
