@@ -65,7 +65,7 @@ class KeepingMagics(Magics):
         """Have the hub retain the newest messages for those who come later; alone, list what it keeps.
 
         A notebook that is opened later sees them: its %follow begins with them. They last as long as the hub,
-        also after this kernel has ended.
+        also after this kernel has ended; on NATS they are stored by the server.
 
         Examples:
             %keep train:*

@@ -3,7 +3,8 @@
 The history is the hub's: it belongs to no process, and what one has it retain every later subscription of the
 room gets. So these functions are calls over a link, and need one. When the hub is killed its history is lost;
 the nodes that had it retain identifiers request that of its successor
-(`berrymq.bridge.node.history.HubHistory`).
+(`berrymq.bridge.node.history.HubHistory`). On NATS the history is on JetStream
+(`berrymq.bridge.nats.history`).
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ def keep(
 ) -> Kept | None:
     """Have the hub retain messages from now on, for later subscriptions; without arguments, list them.
 
-    They are retained as long as the hub runs, also after this process has ended;
-    ``follow(…, past=True)``, ``Queue(…, past=100)`` and `latest` return them.
+    They are retained as long as the hub runs, also after this process has ended; on NATS, or if the hub is
+    linked to NATS, the server stores them, and they outlive the hub. ``follow(…, past=True)``,
+    ``Queue(…, past=100)`` and `latest` return them.
 
     Args:
         identifier: the messages to retain; None for the list.
@@ -131,7 +133,8 @@ def keep(
         bus: the bus whose link is used; by default, the default bus.
 
     Raises:
-        LinkError: there is no link to a hub, or the hub did not answer or refused.
+        LinkError: there is no link to a hub or to NATS, that did not answer or refused, or the NATS server
+            has no JetStream.
     """
     link = _link_to_hub(bus)
     if identifier is None:

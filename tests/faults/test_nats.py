@@ -134,18 +134,21 @@ def test_a_cluster_goes_on_without_one_of_its_servers():
         servers = [
             stack.enter_context(
                 NatsServer(
-                    *("--cluster_name", "test", "--cluster", f"nats://127.0.0.1:{port}", "--routes", routes)
+                    *("-js", "--name", f"server{port}", "--cluster_name", "test"),
+                    *("--cluster", f"nats://127.0.0.1:{port}", "--routes", routes),
                 )
             )
             for port in ports
         ]
         group = Group(*[server.url for server in servers])  # each server names the others
+        berrymq.keep("test:*", last=1_000_000, bus=group.buses[0])
         group.start()
         threading.Event().wait(0.3)
         servers[2].kill()
         wait(lambda: group.links[2].stats().cuts, "the cut is seen")
         wait_until_linked(group)
         group.check()
+        check_kept(group, servers[0])
 
 
 def test_a_leaf_node_passes_everything(tmp_path):

@@ -33,7 +33,7 @@ from .history import KEEP_BYTES, KEEP_MESSAGES, Feed, Histories
 from .takeover import Takeover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from berrymq.bridge.jobs.shared_mailbox import SharedMailbox
     from berrymq.bridge.node.peer import Peer
@@ -97,6 +97,9 @@ class Hub(Router):
         """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
+        self.is_ready: Callable[[Peer], bool] = lambda _: True
+        """Returns whether interest may be announced to a peer for the first time: it is not yet while others
+        are found that follow something. Publishers wait for it."""
         self._reading: Counter[Peer] = Counter()
         """The queries of each peer for which a `StoredHistory` is read."""
         self.takeover = Takeover(self, expected)
@@ -126,8 +129,17 @@ class Hub(Router):
 
     def update_interest(self, peer: Peer, changed: set[Any] | None = None) -> None:
         """Announce interest to a peer; during a takeover, what the former hub announced remains valid."""
-        if not self.takeover.active:
+        if not self.takeover.active and (peer.interest_announced or self.is_ready(peer)):
             super().update_interest(peer, changed)
+
+    def announce_first(self) -> None:
+        """Announce interest to those who have waited for it; see `is_ready`."""
+        with self.lock:
+            for peer in self.peers.values():
+                if peer.connected and not peer.interest_announced:
+                    self.update_interest(peer)
+                    self.flush_later(peer)
+            self.flush_all()
 
     def nodes(self, room: str | None) -> list[NodeInfo]:
         """Return this hub and the nodes connected in a room; see `Router.nodes`.

@@ -7,12 +7,14 @@ form is what is left then.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from berrymq.bridge.buffers import Memory as Buffers
+from berrymq.bridge.buffers import Own, PoolFullError
 from berrymq.bridge.buffers.memory import end_of
 from berrymq.bridge.protocol.batches import (
     LargeBatchBytes,
@@ -26,8 +28,9 @@ from berrymq.bridge.protocol.batches import (
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from berrymq.bridge.buffers import Filling
     from berrymq.bridge.protocol.batches import Batch, Memory
 
 __all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_head"]
@@ -35,8 +38,9 @@ __all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_
 HEAD_BYTES = 4 * 1024
 """The most bytes of subject and headers."""
 
-BATCH, SIZES, PARTS = "bmq-batch", "bmq-sizes", "bmq-parts"
-"""Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces."""
+BATCH, SIZES, PARTS, OPAQUE = "bmq-batch", "bmq-sizes", "bmq-parts", "bmq-opaque"
+"""Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces; set
+where a batch without its payload takes the place of what the pieces hold."""
 
 _REASON = "it was stored on NATS in pieces, of which some are gone"
 
@@ -59,10 +63,12 @@ class Blob(NamedTuple):
         """
         if self.fits(size):
             return self
-        headers = {PARTS: str(-(-len(self.data) // (size - HEAD_BYTES)))}
+        headers = {**self.headers, PARTS: str(-(-len(self.data) // (size - HEAD_BYTES)))}
         batch, sizes = int(self.headers.get(BATCH, len(self.data))), int(self.headers.get(SIZES, 0))
-        short = Blob(self.data[: batch + sizes], {**self.headers, **headers})
-        return short if short.fits(size) else Blob(_without_payload(self.data[:batch]), headers)
+        short = Blob(self.data[: batch + sizes], headers)
+        if short.fits(size):
+            return short
+        return Blob(_without_payload(self.data[:batch]), {**headers, OPAQUE: "1"})
 
 
 def blob_of(batch: bytes, memory: Memory | None) -> Blob:
@@ -98,7 +104,7 @@ def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
     Raises:
         FrameError: it is malformed.
     """
-    end = headers.get(BATCH, "")
+    end = "" if OPAQUE in headers else headers.get(BATCH, "")
     raw = data[: int(end)] if end.isdecimal() else data
     batch = parse_batch(raw)
     check_batch(batch, raw)
@@ -107,20 +113,26 @@ def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
     return batch
 
 
-def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> bytes:
+def read_blob(
+    data: bytes,
+    headers: Mapping[str, str],
+    parts: bytes | None,
+    open_memory: Callable[[int], Filling | Own] = Own,
+) -> bytes:
     """Return a stored message as a batch; with its buffers, or the reason why they are gone.
 
     Args:
         data: what is stored under its identifier.
         headers: of that.
         parts: its pieces, joined; None if there are none, or not all.
+        open_memory: returns memory for the buffers.
 
     Raises:
         FrameError: it is malformed.
     """
     if parts is not None:
         data = parts
-    if BATCH not in headers:
+    if BATCH not in headers or (parts is None and OPAQUE in headers):
         return data
     try:
         batch, end = int(headers[BATCH]), int(headers[BATCH]) + int(headers[SIZES])
@@ -128,7 +140,14 @@ def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> b
     except (KeyError, ValueError):  # those of msgspec as well
         raise FrameError("a stored message whose headers don't fit") from None
     is_whole = bool(sizes) and min(sizes) >= 0 and len(data) - end == end_of(sizes)
-    memory = Buffers(data[end:], sizes) if is_whole else Buffers(None, sizes, _REASON)
+    memory = Buffers(None, sizes, _REASON)
+    if is_whole and parts is None:
+        memory = Buffers(data[end:], sizes)
+    elif is_whole:
+        with suppress(PoolFullError, OSError):
+            target = open_memory(len(data) - end)
+            target.view[: len(data) - end] = memoryview(data)[end:]
+            memory = Buffers(target.finish(), sizes)
     large: LargeBatchBytes = large_batch(data[:batch], memory)[1]
     return large
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .address import NatsAddress
 
-__all__ = ["NatsClient"]
+__all__ = ["NatsClient", "UnavailableError"]
 
 RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
@@ -40,6 +40,10 @@ CONNECT_SECONDS = 5
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
 _log = logging.getLogger("berrymq")
+
+
+class UnavailableError(LinkError):
+    """NATS is cut, or does not answer: it may do so soon."""
 
 
 class NatsClient:
@@ -222,19 +226,19 @@ class NatsClient:
         """Return the answer to a request; None if there is no service of the subject.
 
         Raises:
-            LinkError: there is no connection, or no answer in time.
+            UnavailableError: there is no connection, or no answer in time.
         """
         from nats.errors import Error, NoRespondersError
 
         if self._client is None or not self.connected:
-            raise LinkError(f"the connection to NATS at {self.address} is cut")
+            raise UnavailableError(f"the connection to NATS at {self.address} is cut")
         try:
             return (await self._client.request(subject, payload, timeout=timeout)).data
         except NoRespondersError:
             return None
         except (Error, TimeoutError) as error:
             text = printable(str(error) or type(error).__name__)
-            raise LinkError(f"NATS at {self.address} does not answer: {text}") from None
+            raise UnavailableError(f"NATS at {self.address} does not answer: {text}") from None
 
     @asynccontextmanager
     async def inbox(
@@ -248,13 +252,13 @@ class NatsClient:
             below: what follows the subject in that of the subscription, such as ``.>``.
 
         Raises:
-            LinkError: there is no connection.
+            UnavailableError: there is no connection.
         """
         from nats.errors import Error
 
         client = self._client
         if client is None or not self.connected:
-            raise LinkError(f"the connection to NATS at {self.address} is cut")
+            raise UnavailableError(f"the connection to NATS at {self.address} is cut")
         subject = subject or client.new_inbox()
         subscription = await client.subscribe(
             subject + below, cb=receive, pending_msgs_limit=-1, pending_bytes_limit=PENDING_BYTES

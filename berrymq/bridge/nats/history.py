@@ -11,22 +11,27 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from berrymq.bridge.buffers import Own
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.retained import objects_of
 from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol.batches import LargeBatchBytes
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .blobs import number_of_parts, read_blob, read_head
+from .client import UnavailableError
 from .jetstream import NoJetStreamError, filters_of
 from .records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from berrymq.bridge.buffers import Memory
     from berrymq.bridge.node.downloads import Downloads
     from berrymq.bridge.node.retained import Retained
+    from berrymq.bridge.node.router import Router
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.offers import Offers
     from berrymq.identifiers import Identifier
@@ -54,8 +59,8 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 
-TRY_SECONDS = 8.0
-"""The time in which a call is tried again that fails since NATS is cut."""
+TRY_SECONDS = 10.0
+"""The time in which a call is tried again while NATS is cut, or its servers agree on a leader."""
 RETRY_SECONDS = 0.2
 
 
@@ -63,11 +68,14 @@ class NatsHistory:
     """Keeps messages of one room, and reads them. Used on the I/O thread alone.
 
     Args:
+        router: this node, or a hub.
         client: the connection.
         records: of the room.
     """
 
-    def __init__(self, client: NatsClient, records: Records) -> None:
+    def __init__(self, router: Router, client: NatsClient, records: Records) -> None:
+        self._memories = router.memories
+        self._open_memory = router.memories.open if router.is_hub else Own  # others get it from a hub
         self._client = client
         self._records = records
         self._jetstream = records.jetstream
@@ -108,10 +116,10 @@ class NatsHistory:
         """
 
         async def read() -> list[Retained]:
-            await self._records.settle()
+            late = await self._records.settle()
             found = await self._read(identifier, last)
             if found:
-                await self._records.settle()
+                await self._records.settle(without=late)
             return found
 
         self._run(read, done)
@@ -139,9 +147,9 @@ class NatsHistory:
         while True:
             try:
                 return await call()
-            except LinkError as error:
-                is_back_soon = isinstance(error, NoJetStreamError) and self._records.all_of(KEPT)
-                if (self._client.connected and not is_back_soon) or loop.time() > deadline:
+            except (UnavailableError, NoJetStreamError) as error:
+                is_back_soon = isinstance(error, UnavailableError) or self._records.all_of(KEPT)
+                if not is_back_soon or loop.time() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -237,7 +245,10 @@ class NatsHistory:
                 parts = await self.parts(one.batch, number)
                 pieces += len(parts or b"")
             with self._unreadable():
-                read.append((one.stored.at, 1, read_blob(one.stored.data, one.stored.headers, parts)))
+                data = read_blob(one.stored.data, one.stored.headers, parts, self._open_memory)
+                if isinstance(data, LargeBatchBytes):
+                    self._memories.hold(cast("Memory", data.memory))
+                read.append((one.stored.at, 1, data))
         read.reverse()
         return read
 

@@ -18,6 +18,7 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.printable import printable
 
+from .client import UnavailableError
 from .wire import token_of
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ WINDOW = 256
 NO_STREAM, DIFFERENT = 10059, 10058
 NO_JETSTREAM, NO_LEADER, NO_REPLICAS = {10039, 10076}, {10008, 10009}, {10005, 10074}
 """Error codes of JetStream."""
+NO_LEADER_TEXT = "the NATS servers have not agreed yet on the one that leads JetStream"
 
 
 class JetStreamError(LinkError):
@@ -144,7 +146,7 @@ class JetStream:
         Raises:
             NoJetStreamError: the server has none.
             JetStreamError: it refuses.
-            LinkError: there is no answer.
+            UnavailableError: there is no answer.
         """
         body = b"" if params is None else encode_json(params)
         deadline = asyncio.get_running_loop().time() + LEADER_SECONDS
@@ -162,15 +164,23 @@ class JetStream:
             code = error.get("err_code", 0)
             if code in NO_JETSTREAM:
                 raise NoJetStreamError(self._client.address)
-            if code not in NO_LEADER or asyncio.get_running_loop().time() > deadline:
+            if code not in NO_LEADER:
                 raise JetStreamError(code, str(error.get("description", "it refuses a call")))
+            if asyncio.get_running_loop().time() > deadline:
+                raise UnavailableError(NO_LEADER_TEXT)
             await asyncio.sleep(0.1)
 
     async def streams(self, subjects: str) -> list[dict[str, Any]]:
-        """Return configuration and state of all streams with such subjects."""
+        """Return configuration and state of all streams with such subjects.
+
+        Raises:
+            LinkError: see `call`; or not all of them can be listed, for the servers have lost one just now.
+        """
         found: list[dict[str, Any]] = []
         while True:
             page = await self.call("STREAM.LIST", {"subject": subjects, "offset": len(found)})
+            if page.get("missing"):
+                raise UnavailableError(NO_LEADER_TEXT)
             streams = page.get("streams") or []
             found += streams
             if not streams or len(found) >= page.get("total", 0):
@@ -286,7 +296,7 @@ class JetStream:
                     try:
                         await asyncio.wait_for(arrived.wait(), CALL_SECONDS)
                     except TimeoutError:
-                        raise LinkError("JetStream of the NATS server does not answer") from None
+                        raise UnavailableError("JetStream of the NATS server does not answer") from None
                 for message in batch:
                     at, sequence = place_of(message.reply)
                     found.append(Stored(at, sequence, message.subject, message.data, message.headers or {}))

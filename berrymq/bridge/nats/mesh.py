@@ -145,9 +145,9 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
-        self.records = Records(router, self._client, room, self._token, self._known_peers)
+        self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
-        self.history = NatsHistory(self._client, self.records)
+        self.history = NatsHistory(router, self._client, self.records)
         self.jobs = JobQueues(
             router, self._client, self.records, subject_of(self._token, "queues"), self.history.parts
         )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.limits import LinkStats
     from berrymq.identifiers import Identifier
 
     from .client import NatsClient
@@ -78,16 +79,20 @@ class Recorder:
         client: the connection.
         pieces: the beginning of the subjects of what is too large for one message.
         on_missing: called when a stream is not there.
+        stats: counts what can't be stored as dropped.
     """
 
     role = "mesh"
     """As of a peer on NATS: what comes from one is not passed to it."""
 
     def __init__(
-        self, router: Router, client: NatsClient, pieces: str, on_missing: Callable[[], object]
+        self,
+        router: Router,
+        client: NatsClient,
+        pieces: str,
+        on_missing: Callable[[], object],
+        stats: LinkStats,
     ) -> None:
-        self.dropped = 0
-        """The number of messages that could not be stored."""
         self.refused: Counter[str] = Counter()
         """The number of messages for which a stream was full, by the beginning of its subjects."""
         self.streams: dict[str, Identifier] = {}
@@ -109,7 +114,9 @@ class Recorder:
         self._waiting: list[tuple[int, Callable[[], object]]] = []
         self._routes: dict[str, list[tuple[str, str]]] = {}
         self._warned_at = float("-inf")
-        self._warned_of = 0
+        self._dropped = 0
+        """The number of messages that could not be stored since the last warning."""
+        self._stats = stats
 
     def set_streams(self, streams: dict[str, Identifier]) -> None:
         """Store these from now on, and no more what was to be stored in others."""
@@ -277,6 +284,11 @@ class Recorder:
         """Whether everything is stored; on any thread."""
         return not self._arrived and not self._entries
 
+    @property
+    def capacity(self) -> int:
+        """The number of messages that are certainly taken; on any thread."""
+        return max(0, (MAX_HELD_BYTES // 2 - self._account.held) // ENTRY_BYTES)
+
     def when_stored(self, done: Callable[[], object]) -> None:
         """Call a function as soon as everything is stored that has been published until now."""
         self._take()
@@ -306,14 +318,13 @@ class Recorder:
             self._check_waiting()
 
     def _drop(self, count: int, reason: str) -> None:
-        self.dropped += count
+        self._stats.dropped += count
+        self._dropped += count
         now = self._loop.time()
         if now - self._warned_at > WARN_SECONDS:
             self._warned_at = now
-            _log.warning(
-                "%d messages were not stored on NATS: %s", self.dropped - self._warned_of, printable(reason)
-            )
-            self._warned_of = self.dropped
+            _log.warning("%d messages were not stored on NATS: %s", self._dropped, printable(reason))
+            self._dropped = 0
 
     def close(self) -> int:
         """Hold nothing any more; return the number of messages that were not stored."""

@@ -25,14 +25,17 @@ from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.record_frames import RECORD, RECORDED, RecordParams
 from berrymq.identifiers import Identifier
 
+from .client import UnavailableError
 from .jetstream import JetStream, NoJetStreamError, stream_of
 from .recorder import Recorder
+from .wire import room_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from berrymq.bridge.node.peer import Peer
     from berrymq.bridge.node.router import Router
+    from berrymq.bridge.protocol.limits import LinkStats
     from berrymq.bridge.protocol.record_frames import RecordFrame
 
     from .client import NatsClient
@@ -44,8 +47,13 @@ PIECES = "pieces"
 PIECES_BYTES = 512 * 1024 * 1024
 """What is stored of that."""
 
-SETTLE_SECONDS = 3.0
-"""The time for other nodes to answer."""
+MAX_RECORDS = 1_000
+"""In one room."""
+SETTLE_SECONDS = 30.0
+"""The time for other nodes to answer: they may have much to be stored before."""
+SILENT_SECONDS = 3.0
+"""A node that does not even answer pings for so long is not waited for."""
+PING_SECONDS = 1.0
 PRUNE_SECONDS = 0.1
 LIST_SECONDS = 1.0
 """The wait before the records are listed again, after that has failed."""
@@ -78,8 +86,15 @@ class Query:
     def __init__(self, waiting: set[Peer], records: list[tuple[Record, bool]]) -> None:
         self.waiting = waiting
         self.records = records
+        self.answered: set[Peer] = set()
+        self.is_own_stored = False
         self.progress = asyncio.Event()
         """Set at an answer."""
+
+    def own_is_stored(self) -> None:
+        """Note that what this node had published is stored."""
+        self.is_own_stored = True
+        self.progress.set()
 
 
 class Records:
@@ -89,8 +104,8 @@ class Records:
         router: this node, or a hub.
         client: the connection.
         room: the name of the room.
-        token: that of the room.
         peers: returns the other nodes that are known, those that are cut off included.
+        stats: counts what can't be stored as dropped.
     """
 
     def __init__(
@@ -98,23 +113,27 @@ class Records:
         router: Router,
         client: NatsClient,
         room: str | None,
-        token: str,
         peers: Callable[[], list[Peer]],
+        stats: LinkStats,
     ) -> None:
+        self._token = token = room_token(room)
         self.jetstream = JetStream(client)
         self.pieces = stream_of(token, PIECES, _ALL)
         """The name and the beginning of the subjects of the stream of pieces."""
-        self.recorder = Recorder(router, client, self.pieces[1], self._list_again)
+        self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
         """Whether the records were listed, or there is no JetStream that would have some."""
         self.on_change: Callable[[], object] = lambda: None
         """Called with the lock held when other records than before are known."""
+        self.on_listed: Callable[[], object] = lambda: None
+        """Called when they were."""
         self._router = router
         self._client = client
         self._room = router.room(room)
-        self._token = token
         self._peers = peers
         self._known: dict[tuple[str, str], Record] = {}
+        self._changes = 0
+        """The number of changes that nodes have asked for, this one included."""
         self._followed: set[Identifier] = set()
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
@@ -147,21 +166,29 @@ class Records:
             self._client.run(self._list())
 
     async def _list(self) -> None:
+        changes = self._changes
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
-            self.listed = True
+            self._set_listed()
             if self._known:  # it had one: it is on its way, or in another server of the cluster
                 self._router.loop.call_later(LIST_SECONDS, self._list_again)
         except LinkError as error:
             _log.debug("the records on NATS can't be listed: %s", error)
             self._router.loop.call_later(LIST_SECONDS, self._list_again)
         else:
-            with self._router.lock:
-                self._set(found)
-            self.listed = True
+            if self._changes == changes:
+                with self._router.lock:
+                    self._set(found)
+                self._set_listed()
+            else:  # it may be older than what another node has said meanwhile
+                self._router.loop.call(self._list_again)
         finally:
             self._lists = False
+
+    def _set_listed(self) -> None:
+        self.listed = True
+        self.on_listed()
 
     async def stored(self) -> dict[Record, dict[str, Any]]:
         """Return the records that JetStream has, each with configuration and state of its stream.
@@ -195,6 +222,10 @@ class Records:
         Raises:
             LinkError: there is no JetStream, it refuses, or does not answer.
         """
+        if record.key not in self._known and len(self._known) >= MAX_RECORDS:
+            raise LinkError(
+                f"at most {MAX_RECORDS:,} identifiers are stored on NATS; one with a wildcard is one"
+            )
         pieces = Record(PIECES, _ALL)
         await self._create(pieces, by, {"max_bytes": PIECES_BYTES})
         await self._create(record, by, config)
@@ -239,12 +270,13 @@ class Records:
         await self.settle([(record, is_stored)])
 
     def _change(self, changes: Iterable[tuple[Record, bool]]) -> None:
+        self._changes += 1
         known = dict(self._known)
         for record, is_stored in changes:
-            if is_stored:
-                known[record.key] = record
-            else:
+            if not is_stored:
                 known.pop(record.key, None)
+            elif len(known) < MAX_RECORDS:
+                known[record.key] = record
         self._set(known)
 
     def _set(self, known: dict[tuple[str, str], Record]) -> None:
@@ -263,42 +295,75 @@ class Records:
 
     # -- the other nodes -------------------------------------------------------------------------------------
 
-    async def settle(self, records: Iterable[tuple[Record, bool]] = ()) -> bool:
+    async def settle(
+        self, records: Iterable[tuple[Record, bool]] = (), *, without: Iterable[Peer] = ()
+    ) -> set[Peer]:
         """Return when all nodes know these records, and all that they and this one had published is stored.
 
         Args:
             records: each with whether it is stored or not any more.
+            without: nodes that are not asked.
 
         Returns:
-            False if one of them has not answered in time.
+            The nodes that have not answered in time.
+
+        Raises:
+            UnavailableError: NATS is cut.
         """
         router, loop = self._router, asyncio.get_running_loop()
         router.announcements.send()  # the answers come from behind what is followed here
-        number = next(self._numbers)
-        stored = asyncio.Event()
-        self.recorder.when_stored(stored.set)
+        number, asked = next(self._numbers), set(self._present()) - {*without}
+        query = self._queries[number] = Query(set(asked), list(records))
+        self.recorder.when_stored(query.own_is_stored)
         with router.lock:
-            query = self._queries[number] = Query(set(self._present()), list(records))
             for peer in query.waiting:
                 self._ask(peer, number, query)
             router.flush_all()
-        deadline = loop.time() + SETTLE_SECONDS
+        asked_at = pinged_at = loop.time()
         try:
-            while query.waiting and loop.time() < deadline:
+            while query.waiting or not query.is_own_stored:
+                now = loop.time()
+                if not self._client.connected:
+                    raise UnavailableError(f"the connection to NATS at {self._client.address} is cut")
+                if now - asked_at > SETTLE_SECONDS:
+                    break
+                query.waiting &= set(self._present(now - asked_at))
+                if now - pinged_at > PING_SECONDS:
+                    pinged_at = now
+                    self._ping(query.waiting)
                 query.progress.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(query.progress.wait(), PRUNE_SECONDS)
-                query.waiting &= set(self._present())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stored.wait(), max(0.0, deadline - loop.time()))
         finally:
             del self._queries[number]
-        return not query.waiting and stored.is_set()
+        return asked - query.answered
 
-    def _present(self) -> list[Peer]:
-        """Return the other nodes but those that were cut off for a while: their processes may have ended."""
+    def _present(self, waited: float = 0.0) -> list[Peer]:
+        """Return the other nodes but those that were silent or cut off for a while.
+
+        Their processes may have ended, or stopped.
+
+        Args:
+            waited: for how long an answer has been waited for, in seconds.
+        """
         now = self._router.loop.time()
-        return [one for one in self._peers() if one.connected or now - one.since < GRACE_SECONDS]
+        present = []
+        for peer in self._peers():
+            channel = peer.channel
+            if channel is None:
+                is_present = now - peer.since < GRACE_SECONDS
+            else:
+                is_present = min(waited, now - channel.received_at) < SILENT_SECONDS
+            if is_present:
+                present.append(peer)
+        return present
+
+    @staticmethod
+    def _ping(peers: Iterable[Peer]) -> None:
+        """Have nodes show that they are there, though they can't answer yet."""
+        for peer in peers:
+            if peer.channel is not None:
+                peer.channel.act(lambda channel: channel.ping())
 
     def _ask(self, peer: Peer, number: int, query: Query) -> None:
         records = [(one.purpose, one.identifier.text, is_stored) for one, is_stored in query.records]
@@ -331,6 +396,7 @@ class Records:
                 self._router.loop.call(self._answer, peer, params.query)
         elif (query := self._queries.get(params.query)) is not None:
             query.waiting.discard(peer)
+            query.answered.add(peer)
             query.progress.set()
 
     def _answer(self, peer: Peer, number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import RpcError
@@ -29,6 +30,8 @@ __all__ = ["Upstream"]
 
 RETRY_SECONDS = 5.0
 """The wait after NATS could not be reached for the first time; after that the client reconnects by itself."""
+READY_SECONDS = 1.0
+"""How long nodes wait at most until it is known what is to be stored of a room."""
 TTL_SECONDS = 1000.0
 
 _log = logging.getLogger("berrymq")
@@ -53,8 +56,11 @@ class Upstream:
         """By room."""
         self._warned = False
         self._closed = False
+        self._ready: set[str | None] = set()
+        """The rooms of which it is known what is to be stored, or for which that takes too long."""
         hub.stored_history = self._history_of
         hub.groups.feeds = self._queues_of
+        hub.is_ready = lambda peer: peer.role == "mesh" or peer.room.name in self._ready
         self._leaving: set[str | None] = set()
         """The rooms whose last words are not published yet."""
         self._on_closed: Callable[[], object] = lambda: None
@@ -96,11 +102,20 @@ class Upstream:
         name = f"hub at {socket.gethostname()}"
         mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
         mesh.jobs.groups = self._hub.groups
+        mesh.records.on_listed = partial(self._is_ready, room)
+        self._hub.loop.call_later(READY_SECONDS, self._is_ready, room)
         if room not in self._leaving:
             self._start(room, mesh)
         return mesh
 
+    def _is_ready(self, room: str | None) -> None:
+        """Let the nodes in a room publish."""
+        if room in self.meshes and room not in self._ready:
+            self._ready.add(room)
+            self._hub.announce_first()
+
     def _leave(self, room: str | None) -> None:
+        self._ready.discard(room)
         self._leaving.add(room)
         self.meshes.pop(room).leave(lambda _: self._has_left(room))
 
@@ -119,6 +134,7 @@ class Upstream:
                 self._warned = False
                 _log.info("linked to NATS at %s", self._address)
             elif not self._closed and self.meshes.get(room) is mesh:
+                self._is_ready(room)
                 if not self._warned:
                     self._warned = True
                     _log.warning("%s; trying again every %g s", error, RETRY_SECONDS)

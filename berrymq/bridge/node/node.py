@@ -139,6 +139,8 @@ class Node(Router):
     def __init__(self, loop: IoLoop, bus: Bus, *, name: str, room: str | None = None, **options: Any) -> None:
         super().__init__(loop, name=name, **options)
         self.bus = bus
+        self.stored_capacity: Callable[[], int] = lambda: 1 << 30
+        """Returns how many messages can be taken that are to be stored on NATS."""
         self.strict = False
         """Whether publishing a value that can't cross is an error."""
         self.values = Values(self.memories)
@@ -462,7 +464,7 @@ class Node(Router):
 
     def _capacity_left(self) -> int:
         """Return how many messages the fullest link takes; without links as good as any number."""
-        return min([peer.stream.capacity for peer in self.peers.values()], default=1 << 30)
+        return min([self.stored_capacity(), *[peer.stream.capacity for peer in self.peers.values()]])
 
     def publish_for_client(self, room: Room, identifier: str, source: str, messages: list[bytes]) -> None:
         """Publish for a client that has no link, also to the bus of this process. The lock is held.

@@ -5,6 +5,7 @@ import pytest
 
 import berrymq
 from berrymq import Bus, LinkError, Opaque
+from berrymq.bridge.nats import recorder
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
 from tests.support.nats_server import NatsServer, leave
@@ -47,10 +48,6 @@ class Machine:
         self.bus = Bus(name)
         self._server = at = self._nodes.servers[self.hub]
         self.link = berrymq.link(at.url, access_token=at.access_token, bus=self.bus, name=name)
-        wait(
-            lambda: [mesh.records.listed for mesh in self._upstream.meshes.values()] == [True],
-            "it is on NATS",
-        )
 
     def connect_via_queue(self, identifier, **options):
         """Open a queue at the hub."""
@@ -79,6 +76,15 @@ class TestWhatOutlivesWhom:
         bus, _ = join(server, "three")
         assert past(bus, "curve:*") == list(range(501))
         berrymq.keep("curve:*", last=0, bus=bus)
+
+    def test_what_a_node_publishes_as_soon_as_its_hub_is_there_is_kept(self, server):
+        bus, _ = join(server, "one")
+        berrymq.keep("early:*", bus=bus)
+        with Machine(server, "two") as two:
+            two.bus.twitter("early:a", 1)
+        with Machine(server, "three") as three:
+            three.bus.twitter("early:a", 2)
+            assert past(three.bus, "early:a") == [1, 2]
 
     def test_what_a_node_publishes_right_before_it_ends_is_kept(self, server):
         bus, link = join(server, "one")
@@ -116,6 +122,37 @@ class TestWhatOutlivesWhom:
         assert past(bus, "apart:*") == [1]
         assert past(other, "apart:*") == []
         assert berrymq.latest("apart:a", bus=other) is None
+
+
+class TestTooMuch:
+    def test_what_is_too_much_while_nats_is_away_is_counted_and_said(self, monkeypatch, caplog):
+        monkeypatch.setattr(recorder, "MAX_HELD_BYTES", 200_000)
+        with NatsServer("-js") as server:
+            bus, link = join(server, "one")
+            berrymq.keep("much:*", last=5000, bus=bus)
+            server.kill()
+            wait(lambda: link.state == "connecting", "the cut is seen")
+            for number in range(1000):
+                bus.twitter("much:a", number)
+            wait(
+                lambda: "messages were not stored on NATS: JetStream does not take them" in caplog.text,
+                "it is said",
+            )
+            server.start()
+            assert link.flush(20)
+            numbers = past(bus, "much:a")
+            dropped = link.stats().dropped
+            assert dropped > 500
+            assert numbers == list(range(dropped, 1000))
+
+    def test_a_publisher_that_may_wait_loses_nothing(self, monkeypatch, server):
+        monkeypatch.setattr(recorder, "MAX_HELD_BYTES", 200_000)
+        bus, link = join(server, "one", overflow="block")
+        berrymq.keep("wait:*", last=5000, bus=bus)
+        for number in range(3000):
+            bus.twitter("wait:a", number)
+        assert link.flush(20)
+        assert past(bus, "wait:a") == list(range(3000))
 
 
 class TestArrays:
