@@ -105,6 +105,8 @@ class Feed(Protocol):
     """Whether the group gets its jobs from here; while not, it collects them itself."""
     opened: bool
     """Whether it is known whether it can be."""
+    closed: bool
+    """Whether it was closed."""
 
     def changed(self) -> None:
         """Get jobs for the credit of the members, and give back those that no member wants."""
@@ -325,6 +327,9 @@ class Groups:
         known = self._known.get(key)
         if known is not None:
             group = known.group
+            if feeds is not None and known.feed is not None and known.feed.closed:  # all had left the room
+                known.feed = feeds.open(known)
+                known.collect(not known.is_fed)
             if maxsize is not None and (maxsize, overflow) != (group.maxsize, group.overflow):
                 if known.peers or group.members:
                     raise ValueError(

@@ -2,7 +2,8 @@
 
 - ``address.py``: what a ``nats://`` URL says; secrets stay in it.
 - ``asyncio_loop.py``: the event loop of nats-py, run by the I/O thread.
-- ``client.py``: one connection to NATS.
+- ``client.py``: one connection to NATS; ``direct_client.py``, ``socket_transport.py``: nats-py's client and
+  its transport, with a short way for messages.
 - ``wire.py``: what is published, as bytes.
 - ``channel.py``: the connection of two nodes over NATS.
 - ``mesh.py``: the nodes in a room find each other and keep a stream each.

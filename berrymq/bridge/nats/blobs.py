@@ -7,12 +7,14 @@ form is what is left then.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from berrymq.bridge.buffers import Memory as Buffers
+from berrymq.bridge.buffers import Own, PoolFullError
 from berrymq.bridge.buffers.memory import end_of
 from berrymq.bridge.protocol.batches import (
     LargeBatchBytes,
@@ -26,8 +28,9 @@ from berrymq.bridge.protocol.batches import (
 from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from berrymq.bridge.buffers import Filling
     from berrymq.bridge.protocol.batches import Batch, Memory
 
 __all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_head"]
@@ -110,13 +113,19 @@ def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
     return batch
 
 
-def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> bytes:
+def read_blob(
+    data: bytes,
+    headers: Mapping[str, str],
+    parts: bytes | None,
+    open_memory: Callable[[int], Filling | Own] = Own,
+) -> bytes:
     """Return a stored message as a batch; with its buffers, or the reason why they are gone.
 
     Args:
         data: what is stored under its identifier.
         headers: of that.
         parts: its pieces, joined; None if there are none, or not all.
+        open_memory: returns memory for the buffers.
 
     Raises:
         FrameError: it is malformed.
@@ -131,7 +140,14 @@ def read_blob(data: bytes, headers: Mapping[str, str], parts: bytes | None) -> b
     except (KeyError, ValueError):  # those of msgspec as well
         raise FrameError("a stored message whose headers don't fit") from None
     is_whole = bool(sizes) and min(sizes) >= 0 and len(data) - end == end_of(sizes)
-    memory = Buffers(data[end:], sizes) if is_whole else Buffers(None, sizes, _REASON)
+    memory = Buffers(None, sizes, _REASON)
+    if is_whole and parts is None:
+        memory = Buffers(data[end:], sizes)
+    elif is_whole:
+        with suppress(PoolFullError, OSError):
+            target = open_memory(len(data) - end)
+            target.view[: len(data) - end] = memoryview(data)[end:]
+            memory = Buffers(target.finish(), sizes)
     large: LargeBatchBytes = large_batch(data[:batch], memory)[1]
     return large
 

@@ -192,6 +192,7 @@ class NatsClient:
     async def _disconnected(self) -> None:
         if self.connected:
             self.connected = False
+            peers_log.warning("the connection to NATS at %s is cut, and made again", self.address)
             self._on_cut()
 
     async def _reconnected(self) -> None:

@@ -66,8 +66,8 @@ class NatsConnector:
         self._address = address
         self._mesh = Mesh(node, address, node.home.name, ttl=ttl, ssl_context=ssl_context)
         node.stored_history = lambda _: self._mesh.history
-        self._queues = OwnQueues(node, self._mesh)
         node.stored_capacity = lambda: self._mesh.records.recorder.capacity
+        self._queues = OwnQueues(node, self._mesh)
 
     @property
     def connected(self) -> bool:

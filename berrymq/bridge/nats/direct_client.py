@@ -113,7 +113,7 @@ class DirectClient(Client):
             error = await transport.read_until_end(parse)
         except asyncio.CancelledError:
             return
-        if not isinstance(error, (OSError, errors.ProtocolError)):
+        if not isinstance(error, (OSError, errors.ProtocolError, errors.UnexpectedEOF)):
             await self._error_cb(error)
         await self._process_op_err(error)
 

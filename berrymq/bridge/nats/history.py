@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from berrymq.bridge.buffers import Own
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.retained import objects_of
 from berrymq.bridge.peers_log import peers_log
+from berrymq.bridge.protocol.batches import LargeBatchBytes
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .blobs import number_of_parts, read_blob, read_head
@@ -26,8 +28,10 @@ from .records import Record
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from berrymq.bridge.buffers import Memory
     from berrymq.bridge.node.downloads import Downloads
     from berrymq.bridge.node.retained import Retained
+    from berrymq.bridge.node.router import Router
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.offers import Offers
     from berrymq.identifiers import Identifier
@@ -64,11 +68,14 @@ class NatsHistory:
     """Keeps messages of one room, and reads them. Used on the I/O thread alone.
 
     Args:
+        router: this node, or a hub.
         client: the connection.
         records: of the room.
     """
 
-    def __init__(self, client: NatsClient, records: Records) -> None:
+    def __init__(self, router: Router, client: NatsClient, records: Records) -> None:
+        self._memories = router.memories
+        self._open_memory = router.memories.open if router.is_hub else Own  # others get it from a hub
         self._client = client
         self._records = records
         self._jetstream = records.jetstream
@@ -238,7 +245,10 @@ class NatsHistory:
                 parts = await self.parts(one.batch, number)
                 pieces += len(parts or b"")
             with self._unreadable():
-                read.append((one.stored.at, 1, read_blob(one.stored.data, one.stored.headers, parts)))
+                data = read_blob(one.stored.data, one.stored.headers, parts, self._open_memory)
+                if isinstance(data, LargeBatchBytes):
+                    self._memories.hold(cast("Memory", data.memory))
+                read.append((one.stored.at, 1, data))
         read.reverse()
         return read
 

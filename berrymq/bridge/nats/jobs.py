@@ -71,7 +71,7 @@ ACK_AGAIN_SECONDS = 2.0
 """The time after which an acknowledgement is repeated that was not confirmed."""
 PULL_SECONDS = 20.0
 """The time for which a request for jobs is valid."""
-OWN_SECONDS = 0.8
+OWN_SECONDS = 0.5
 """How long a question waits at most for what was published and taken here before."""
 RESUME_SECONDS = 0.5
 """The wait after a cut before jobs are requested: what members here and elsewhere have taken is to be
@@ -416,7 +416,7 @@ class JobQueue:
         """The consumer is there."""
         self._paused = False
         """The connection was cut."""
-        self._closed = False
+        self.closed = False
         self._state = GroupState()
 
     # -- opening ---------------------------------------------------------------------------------------------
@@ -424,11 +424,12 @@ class JobQueue:
     def activate(self) -> None:
         """Collect in the stream as soon as all that is published here goes there. The lock is held."""
         is_known = self._queues.records.is_known(self.record)
-        if is_known == self.active or self._closed:
+        if is_known == self.active or self.closed:
             return
         self.active = self._group.is_fed = is_known
         self._known.collect(not is_known)
         if is_known:
+            self._group.stop_deduplicating()  # what comes again from NATS was not taken
             self._give_back()
         else:  # the stream was deleted
             self._is_ready = False
@@ -436,7 +437,7 @@ class JobQueue:
 
     def begin(self) -> None:
         """Have a stream and the consumer."""
-        if not (self._begins or self._is_ready or self._closed) and self._queues.inbox:
+        if not (self._begins or self._is_ready or self.closed) and self._queues.inbox:
             self._begins = True
             self._run(self._begin())
 
@@ -468,7 +469,7 @@ class JobQueue:
     def _answer(self) -> None:
         """Answer those that have joined."""
         with self._queues.router.lock:
-            if not self.opened and not self._closed:
+            if not self.opened and not self.closed:
                 self.opened = True
                 self._known.feed_opened()
 
@@ -536,7 +537,7 @@ class JobQueue:
 
     def _balance(self) -> None:
         self._balances = False
-        if self._closed or not self.active:
+        if self.closed or not self.active:
             return
         with self._queues.router.lock:
             if self._group.waiting and not self._fetching:
@@ -614,7 +615,7 @@ class JobQueue:
     def _accept(self, data: bytes, headers: Mapping[str, str], reply: str, parts: bytes | None) -> None:
         queues = self._queues
         self._job_bytes += (len(data) + len(parts or b"") - self._job_bytes) / 8
-        if self._closed or self._paused:
+        if self.closed or self._paused:
             queues.client.publish(reply, b"-NAK")
             return
         try:
@@ -697,7 +698,7 @@ class JobQueue:
 
     def resume(self) -> None:
         """Give back what members had not taken, unless others may have it already; and request jobs again."""
-        if not self._paused or self._closed or not self._queues.inbox:
+        if not self._paused or self.closed or not self._queues.inbox:
             return
         with self._queues.router.lock:
             if self.active:
@@ -776,8 +777,10 @@ class JobQueue:
     async def _inspect(self, first: int) -> list[bytes]:
         """Read the state, and return the next jobs without getting them."""
         jetstream = self._queues.records.jetstream
-        info = await jetstream.call(f"STREAM.INFO.{self.stream}")
-        consumer = await jetstream.call(f"CONSUMER.INFO.{self.stream}.{CONSUMER}")
+        info, consumer = await asyncio.gather(
+            jetstream.call(f"STREAM.INFO.{self.stream}"),
+            jetstream.call(f"CONSUMER.INFO.{self.stream}.{CONSUMER}"),
+        )
         held, stored = consumer["num_ack_pending"], info["state"]["messages"]
         self._state = GroupState(
             max(0, stored - held),
@@ -806,9 +809,9 @@ class JobQueue:
 
     def close(self) -> None:
         """Give back what is held. The lock is held."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         if not self._paused:
             for _, place in sorted(self._places.items()):
                 self._queues.client.publish(place.reply, b"-NAK")

@@ -169,7 +169,7 @@ class Mesh:
         )
         self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
-        self.history = NatsHistory(self._client, self.records)
+        self.history = NatsHistory(router, self._client, self.records)
         self.jobs = JobQueues(
             router, self._client, self.records, subject_of(self._token, "queues"), self.history.parts
         )

@@ -25,6 +25,7 @@ from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.bridge.protocol.record_frames import RECORD, RECORDED, RecordParams
 from berrymq.identifiers import Identifier
 
+from .client import UnavailableError
 from .jetstream import JetStream, NoJetStreamError, stream_of
 from .recorder import Recorder
 from .wire import room_token
@@ -48,8 +49,11 @@ PIECES_BYTES = 512 * 1024 * 1024
 
 MAX_RECORDS = 1_000
 """In one room."""
-SETTLE_SECONDS = 3.0
-"""The time for other nodes to answer."""
+SETTLE_SECONDS = 30.0
+"""The time for other nodes to answer: they may have much to be stored before."""
+SILENT_SECONDS = 3.0
+"""A node that does not even answer pings for so long is not waited for."""
+PING_SECONDS = 1.0
 PRUNE_SECONDS = 0.1
 LIST_SECONDS = 1.0
 """The wait before the records are listed again, after that has failed."""
@@ -82,8 +86,15 @@ class Query:
     def __init__(self, waiting: set[Peer], records: list[tuple[Record, bool]]) -> None:
         self.waiting = waiting
         self.records = records
+        self.answered: set[Peer] = set()
+        self.is_own_stored = False
         self.progress = asyncio.Event()
         """Set at an answer."""
+
+    def own_is_stored(self) -> None:
+        """Note that what this node had published is stored."""
+        self.is_own_stored = True
+        self.progress.set()
 
 
 class Records:
@@ -295,34 +306,64 @@ class Records:
 
         Returns:
             The nodes that have not answered in time.
+
+        Raises:
+            UnavailableError: NATS is cut.
         """
         router, loop = self._router, asyncio.get_running_loop()
         router.announcements.send()  # the answers come from behind what is followed here
-        number = next(self._numbers)
-        stored = asyncio.Event()
-        self.recorder.when_stored(stored.set)
+        number, asked = next(self._numbers), set(self._present()) - {*without}
+        query = self._queries[number] = Query(set(asked), list(records))
+        self.recorder.when_stored(query.own_is_stored)
         with router.lock:
-            query = self._queries[number] = Query(set(self._present()) - {*without}, list(records))
             for peer in query.waiting:
                 self._ask(peer, number, query)
             router.flush_all()
-        deadline = loop.time() + SETTLE_SECONDS
+        asked_at = pinged_at = loop.time()
         try:
-            while query.waiting and loop.time() < deadline:
+            while query.waiting or not query.is_own_stored:
+                now = loop.time()
+                if not self._client.connected:
+                    raise UnavailableError(f"the connection to NATS at {self._client.address} is cut")
+                if now - asked_at > SETTLE_SECONDS:
+                    break
+                query.waiting &= set(self._present(now - asked_at))
+                if now - pinged_at > PING_SECONDS:
+                    pinged_at = now
+                    self._ping(query.waiting)
                 query.progress.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(query.progress.wait(), PRUNE_SECONDS)
-                query.waiting &= set(self._present())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stored.wait(), max(0.0, deadline - loop.time()))
         finally:
             del self._queries[number]
-        return query.waiting
+        return asked - query.answered
 
-    def _present(self) -> list[Peer]:
-        """Return the other nodes but those that were cut off for a while: their processes may have ended."""
+    def _present(self, waited: float = 0.0) -> list[Peer]:
+        """Return the other nodes but those that were silent or cut off for a while.
+
+        Their processes may have ended, or stopped.
+
+        Args:
+            waited: for how long an answer has been waited for, in seconds.
+        """
         now = self._router.loop.time()
-        return [one for one in self._peers() if one.connected or now - one.since < GRACE_SECONDS]
+        present = []
+        for peer in self._peers():
+            channel = peer.channel
+            if channel is None:
+                is_present = now - peer.since < GRACE_SECONDS
+            else:
+                is_present = min(waited, now - channel.received_at) < SILENT_SECONDS
+            if is_present:
+                present.append(peer)
+        return present
+
+    @staticmethod
+    def _ping(peers: Iterable[Peer]) -> None:
+        """Have nodes show that they are there, though they can't answer yet."""
+        for peer in peers:
+            if peer.channel is not None:
+                peer.channel.act(lambda channel: channel.ping())
 
     def _ask(self, peer: Peer, number: int, query: Query) -> None:
         records = [(one.purpose, one.identifier.text, is_stored) for one, is_stored in query.records]
@@ -364,6 +405,7 @@ class Records:
         query = self._queries.get(number)
         if query is not None:
             query.waiting.discard(peer)
+            query.answered.add(peer)
             query.progress.set()
 
     def _answer(self, peer: Peer, number: int) -> None:

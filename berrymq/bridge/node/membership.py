@@ -313,7 +313,7 @@ class Membership:
         The newest jobs of each range are named, if there are more than `MAX_RECENT`.
         """
         had = []
-        for _, origin, first, count in list(self._recent)[-MAX_RANGES:]:
+        for _, origin, first, count in [] if self.stored else list(self._recent)[-MAX_RANGES:]:
             some = min(count, MAX_RECENT)
             had.append((origin, first + count - some, some))
         store = self.store
