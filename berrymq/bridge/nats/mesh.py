@@ -148,8 +148,12 @@ class Mesh:
         """What is stored of the room's messages."""
         self.history = NatsHistory(router, self._client, self.records)
 
-    def _known_peers(self) -> list[Peer]:
-        return [one for one in self.peers if self.router.peers.get(one.id) is one]
+    def _known_peers(self) -> list[tuple[Peer, float]]:
+        return [
+            (one.peer, one.heard_at)
+            for one in self._remotes.values()
+            if one.peer is not None and self.router.peers.get(one.peer.id) is one.peer
+        ]
 
     @property
     def connected(self) -> bool:
