@@ -152,8 +152,12 @@ class Mesh:
             router, self._client, self.records, subject_of(self._token, "queues"), self.history.parts
         )
 
-    def _known_peers(self) -> list[Peer]:
-        return [one for one in self.peers if self.router.peers.get(one.id) is one]
+    def _known_peers(self) -> list[tuple[Peer, float]]:
+        return [
+            (one.peer, one.heard_at)
+            for one in self._remotes.values()
+            if one.peer is not None and self.router.peers.get(one.peer.id) is one.peer
+        ]
 
     @property
     def connected(self) -> bool:

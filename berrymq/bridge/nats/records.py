@@ -104,7 +104,8 @@ class Records:
         router: this node, or a hub.
         client: the connection.
         room: the name of the room.
-        peers: returns the other nodes that are known, those that are cut off included.
+        peers: returns the other nodes that are known, those that are cut off included, each with the time
+            when it was heard of last.
         stats: counts what can't be stored as dropped.
     """
 
@@ -113,7 +114,7 @@ class Records:
         router: Router,
         client: NatsClient,
         room: str | None,
-        peers: Callable[[], list[Peer]],
+        peers: Callable[[], list[tuple[Peer, float]]],
         stats: LinkStats,
     ) -> None:
         self._token = token = room_token(room)
@@ -139,6 +140,8 @@ class Records:
         self._queries: dict[int, Query] = {}
         self._lists = False
         self._closed = False
+        self._up_at = 0.0
+        """When NATS was connected last."""
         client.on_ack = self.recorder.acknowledged
 
     def stream_of(self, record: Record) -> tuple[str, str]:
@@ -157,6 +160,7 @@ class Records:
 
     def up(self) -> None:
         """List the records, and publish again what was not acknowledged; called when NATS is connected."""
+        self._up_at = self._router.loop.time()
         self.recorder.up()
         self._list_again()
 
@@ -348,10 +352,10 @@ class Records:
         """
         now = self._router.loop.time()
         present = []
-        for peer in self._peers():
+        for peer, heard_at in self._peers():
             channel = peer.channel
-            if channel is None:
-                is_present = now - peer.since < GRACE_SECONDS
+            if channel is None:  # it has had no time yet to open a connection, or is about to
+                is_present = now - max(peer.since, heard_at, self._up_at) < GRACE_SECONDS
             else:
                 is_present = min(waited, now - channel.received_at) < SILENT_SECONDS
             if is_present:
