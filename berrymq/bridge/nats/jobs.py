@@ -69,8 +69,9 @@ SAFE_SECONDS = 4.0
 """For so long it certainly does not; the rest is for what is on the way."""
 ACK_AGAIN_SECONDS = 2.0
 """The time after which an acknowledgement is repeated that was not confirmed."""
-PULL_SECONDS = 20.0
-"""The time for which a request for jobs is valid."""
+PULL_SECONDS = 5.0
+"""The time for which a request for jobs is valid. It can't be taken back: a job that comes for a consumer
+that waits no longer is given back, which takes a moment."""
 OWN_SECONDS = 0.5
 """How long a question waits at most for what was published and taken here before."""
 RESUME_SECONDS = 0.5
@@ -158,6 +159,7 @@ class JobQueues:
         """Return the feed of a group. The lock is held."""
         queue = JobQueue(self, known)
         self._queues[queue.stream] = queue
+        queue.opened = not known.durable and not self.client.connected  # then it collects here at first
         queue.activate()
         self.router.loop.call(queue.begin)
         return queue
