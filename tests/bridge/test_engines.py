@@ -381,6 +381,7 @@ def values(messages):
 def test_each_job_goes_to_one_queue_of_all_machines(engine):
     buses = [engine.join(name)[0] for name in ("one", "two", "three")]
     queues = [shared(bus) for bus in buses[:2]]
+    engine.settle(*buses)
     taken = [[], []]
 
     def work(number):
@@ -493,6 +494,7 @@ def test_the_capacity_of_a_shared_queue_is_the_groups(engine):
 def test_large_jobs_arrive_whole(engine):
     (one, _), (two, _) = engine.join("one"), engine.join("two")
     queue = shared(two)
+    engine.settle(one, two)  # else the first may be published before its sender knows of the queue
     array = np.arange(500_000)
     for value in ("x" * 3_000_000, array, "last"):
         one.twitter("job:add", value)
