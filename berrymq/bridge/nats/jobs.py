@@ -80,6 +80,8 @@ acknowledged first."""
 RECENT_SECONDS, MAX_RECENT = 3.0, 5_000
 """Acknowledgements that are repeated after a cut, though they were confirmed."""
 REOPEN_SECONDS = 1.0
+INBOXES = "_INBOX."
+"""Where answers are expected; anything else, such as a call of JetStream, would be made in our name."""
 USED_SECONDS = 0.5
 """The time for others to answer whether they use a queue."""
 
@@ -248,8 +250,11 @@ class JobQueues:
         kind, number = message.subject.rsplit(".", 2)[1:]
         if not number.isdecimal():
             return
-        if kind == "ack":
+        if kind == "deleted":
             self._confirm(int(number), message.data)
+        elif kind == "ack":
+            if (message.headers or {}).get("Status") != "503":  # its consumer has no leader for the moment
+                self._confirm(int(number), message.data)
         elif kind == "nak":
             queue = self._returns.pop(int(number), None)
             if queue is not None:
@@ -262,7 +267,7 @@ class JobQueues:
     async def _answer(self, message: Msg) -> None:
         """Answer a node that asks whether a group has members here."""
         queue = self._queues.get(message.data.decode(errors="replace"))
-        if queue is not None and queue.is_used:
+        if queue is not None and queue.is_used and message.reply.startswith(INBOXES):
             self.client.publish(message.reply, b"")
 
     async def is_used_elsewhere(self, stream: str) -> bool:
@@ -307,7 +312,7 @@ class JobQueues:
         stream, reply, _ = self._acks[number]
         self._acks[number] = stream, reply, self.router.loop.time()
         body = encode_json({"seq": place_of(reply)[1], "no_erase": True})
-        self.client.publish(f"$JS.API.STREAM.MSG.DELETE.{stream}", body, f"{self.inbox}.ack.{number}")
+        self.client.publish(f"$JS.API.STREAM.MSG.DELETE.{stream}", body, f"{self.inbox}.deleted.{number}")
 
     async def settle(self) -> None:
         """Return when the server has what was published and taken here before, or after some time."""
@@ -343,6 +348,7 @@ class JobQueues:
                     and not stream["state"].get("consumer_count", 1)
                     and stream["config"]["name"] not in self._queues
                     and _age_of(stream) > NEW_SECONDS
+                    and not await self.is_used_elsewhere(stream["config"]["name"])
                 ):
                     await self.records.drop(record)
         except LinkError as error:

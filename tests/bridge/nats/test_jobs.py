@@ -1,7 +1,9 @@
 """Shared and durable queues on NATS: what is killed, and what comes back."""
 
+import asyncio
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -113,6 +115,23 @@ def test_jobs_of_nodes_on_hubs_and_of_those_on_nats_are_shared(server):
             first = client.get_nowait().args[0]
             assert {first, client.get(timeout=5).args[0]} == {0, 1}  # which acknowledges the one before
         wait(queues[0].empty, "both are acknowledged")
+
+
+def test_an_acknowledgement_for_which_there_was_no_leader_is_repeated():
+    published = []
+    router = SimpleNamespace(loop=SimpleNamespace(time=lambda: 100.0))
+    client = SimpleNamespace(publish=lambda subject, *rest: published.append((subject, *rest)))
+    queues = jobs.JobQueues(router, client, SimpleNamespace(), "queues", None)
+    queues.inbox = "_INBOX.one"
+    queues.acknowledge("bmq_queue", "$JS.ACK.bmq_queue.members.1.7.1.0.0")
+    answer = SimpleNamespace(reply="", subject=published[0][2], data=b"", headers={"Status": "503"})
+    asyncio.run(queues._receive(answer))
+    assert not queues.is_idle
+    queues._send_acks(float("inf"))
+    assert published[1][:2] == ("$JS.API.STREAM.MSG.DELETE.bmq_queue", b'{"seq":7,"no_erase":true}')
+    answer = SimpleNamespace(reply="", subject=published[1][2], data=b'{"success":true}', headers=None)
+    asyncio.run(queues._receive(answer))
+    assert queues.is_idle
 
 
 class TestDurable:
