@@ -206,7 +206,13 @@ class Hub(Router):
     # -- shared queues ---------------------------------------------------------------------------------------
 
     def handle_group(self, peer: Peer, params: GroupFrame) -> None:
-        """Process a frame of a member of a shared queue. The lock is held."""
+        """Process a frame of a member of a shared queue. The lock is held.
+
+        Raises:
+            FrameError: it is malformed, or its sender is on NATS, where it gets jobs without this hub.
+        """
+        if peer.role == "mesh":
+            raise FrameError("a node on NATS is no member of the shared queues of a hub")
         if not isinstance(params, PutParams):
             self.groups.handle(peer, params)
             return
