@@ -24,6 +24,7 @@ from .blobs import number_of_parts, read_blob, read_head
 from .client import UnavailableError
 from .jetstream import NoJetStreamError, filters_of
 from .records import Record
+from .wire import token_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -266,7 +267,7 @@ class NatsHistory:
             number: of its pieces.
         """
         name, beginning = self._records.pieces
-        subjects = f"{beginning}.{batch.origin}.{batch.first}.*"
+        subjects = f"{beginning}.{token_of(batch.origin)}.{batch.first}.*"
         parts = await self._jetstream.newest(name, subjects, number, MAX_PIECES_BYTES)
         by_place = {part.subject.rpartition(".")[2]: part.data for part in parts}
         if len(by_place) < number:

@@ -26,6 +26,7 @@ from berrymq.printable import printable
 
 from .blobs import Blob, blob_of, parts_of
 from .jetstream import subject_of_message
+from .wire import token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +105,8 @@ class Recorder:
         self._account = router.budget.open(self._shed)
         self._arrived: deque[bytes] = deque()
         self._is_scheduled = False
+        self._taking = 0
+        """Not 0 while entries are made of what has arrived."""
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         """What is not stored yet, by its number here."""
         self._unsent: deque[int] = deque()
@@ -159,12 +162,16 @@ class Recorder:
 
     def _take(self) -> None:
         """Make entries of what has arrived."""
-        while self._arrived:
-            data = self._arrived.popleft()
-            try:
-                self._add(data)
-            except FrameError as error:
-                self._drop(1, str(error))
+        self._taking += 1
+        try:
+            while self._arrived:
+                data = self._arrived.popleft()
+                try:
+                    self._add(data)
+                except FrameError as error:
+                    self._drop(1, str(error))
+        finally:
+            self._taking -= 1
         if self._account.held > MAX_HELD_BYTES:
             self._shed(MAX_HELD_BYTES * 15 // 16)
 
@@ -184,7 +191,7 @@ class Recorder:
             blob = blob_of(whole, memory)
             size = self._client.max_payload
             for place, part in enumerate(parts_of(blob, size)):
-                subject = f"{self._pieces}.{batch.origin}.{number}.{place}"
+                subject = f"{self._pieces}.{token_of(batch.origin)}.{number}.{place}"
                 self._hold(Entry(self._pieces, subject, f"{id}:{place}", part))
             for stream, subject in routes:
                 self._hold(Entry(stream, subject, id, blob.shortened(size)))
@@ -282,7 +289,7 @@ class Recorder:
     @property
     def is_idle(self) -> bool:
         """Whether everything is stored; on any thread."""
-        return not self._arrived and not self._entries
+        return not self._arrived and not self._taking and not self._entries  # in the order of their way
 
     @property
     def capacity(self) -> int:
