@@ -17,6 +17,7 @@ published before the first worker runs.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -345,6 +346,7 @@ class Groups:
             known = self._known[key] = KnownGroup(self._hub, room, identifier, durable, group)
             known.any_settings = maxsize is None
             group.on_change = known.change
+            group.shed_by(partial(self._shed, group))
             if feeds is not None:
                 known.feed = feeds.open(known)
             known.collect(not known.is_fed)
@@ -352,6 +354,15 @@ class Groups:
             known.expiry.cancel()
             known.expiry = None
         return known
+
+    def _shed(self, group: Group, target: int) -> None:
+        """Have a group drop jobs, on the loop; called by the budget, on any thread of a node on NATS."""
+        hub = self._hub
+        if not hub.loop.is_current:
+            hub.loop.call(self._shed, group, target)
+            return
+        with hub.lock:
+            group.shed(target)
 
     def _make_way(self) -> bool:
         """Close a group without members and jobs; return False if there is none."""

@@ -484,6 +484,10 @@ class Group:
             self.waiting -= len(run)
         return withdrawn
 
+    def shed_by(self, shed: Callable[[int], object]) -> None:
+        """Have the budget call this in place of `shed`, such as to call that with the lock held."""
+        self._account.shed = shed
+
     def shed(self, target: int) -> None:
         """Drop jobs until no more bytes than *target* are held: those that no member holds, the oldest first.
 
