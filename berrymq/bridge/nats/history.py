@@ -57,6 +57,8 @@ READ_TURN = 200
 MAX_PIECES_BYTES = 256 * 1024 * 1024
 """The pieces among that; of older messages an `Opaque` comes."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_SECONDS = 1e11
+"""Seconds since 1970 that are taken for a time."""
 MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 
@@ -180,7 +182,7 @@ class NatsHistory:
                     "identifier": record.identifier.text,
                     "last": stream["config"]["max_msgs_per_subject"],
                     "by": metadata.get("bmq-by", "")[:255],
-                    "since": float(metadata.get("bmq-since", "0")),
+                    "since": _seconds_of(metadata.get("bmq-since", "")),
                     "identifiers": count,
                     "count": state["messages"],
                     "bytes": state["bytes"],
@@ -235,6 +237,7 @@ class NatsHistory:
                     with self._unreadable():
                         batch = read_head(stored.data, stored.headers)
                         found.setdefault((batch.origin, batch.first), Message(stored, batch))
+                found = newest_of(found, MAX_READ, MAX_READ_BYTES)
         newest = in_order(list(found.values()))[-most:]
         pieces = 0
         read: list[Retained] = []
@@ -283,11 +286,42 @@ class NatsHistory:
             peers_log.warning("a message that is stored on NATS can't be read: %s", error)
 
 
+def _seconds_of(text: str) -> float:
+    """Return a time from the metadata of a stream, which others may have written; 0 if it is none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds < MAX_SECONDS else 0.0
+
+
 class Message(NamedTuple):
     """A stored message."""
 
     stored: Stored
     batch: Batch
+
+
+def newest_of(
+    found: dict[tuple[str, int], Message], most: int, most_bytes: int
+) -> dict[tuple[str, int], Message]:
+    """Return the messages that were stored last, so that many streams take no more memory than one.
+
+    Args:
+        found: the messages.
+        most: the limit of messages.
+        most_bytes: the limit of their bytes.
+    """
+    size = sum([len(one.stored.data) for one in found.values()])
+    if len(found) <= most and size <= most_bytes:
+        return found
+    ordered = sorted(found.items(), key=lambda item: (item[1].stored.at, item[1].stored.sequence))
+    surplus = max(0, len(ordered) - most)
+    size -= sum([len(one.stored.data) for _, one in ordered[:surplus]])
+    while size > most_bytes and surplus < len(ordered) - 1:
+        size -= len(ordered[surplus][1].stored.data)
+        surplus += 1
+    return dict(ordered[surplus:])
 
 
 def in_order(messages: list[Message]) -> list[Message]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from berrymq.bridge.buffers import Memory
 from berrymq.bridge.nats.blobs import blob_of, number_of_parts, parts_of, read_blob, read_head
-from berrymq.bridge.nats.history import Message, in_order
+from berrymq.bridge.nats.history import Message, in_order, newest_of
 from berrymq.bridge.nats.jetstream import Stored, filters_of, stream_of, subject_of_message
 from berrymq.bridge.protocol.batches import batch_head, encode_batch, parse_batch
 from berrymq.bridge.protocol.json_checks import FrameError
@@ -93,3 +93,10 @@ def test_what_was_stored_late_is_in_the_order_of_publishing():
     ]
     ordered = [(one.batch.origin[0], one.batch.first) for one in in_order(messages)]
     assert ordered == [("a", 1), ("b", 5), ("a", 2), ("a", 3), ("b", 6)]
+
+
+def test_what_is_read_of_many_streams_is_bounded():
+    batch = parse_batch(batch_of(b""))
+    found = {("a", at): Message(Stored(at, at, "", b"x" * at, {}), batch) for at in (30, 10, 20)}
+    kept = [list(newest_of(found, *limits)) for limits in [(9, 999), (2, 999), (9, 35), (9, 1)]]
+    assert [[at for _, at in one] for one in kept] == [[30, 10, 20], [20, 30], [30], [30]]
