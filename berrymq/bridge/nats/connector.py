@@ -188,6 +188,7 @@ class NatsConnector:
         self._queues.close()
         self.node.empty_outbox()
         self.node.stored_history = lambda _: None
+        self.node.stored_capacity = lambda: 1 << 30
         left: Future[int] = Future()
         self.node.loop.call(self._mesh.leave, left.set_result)
         deadline = monotonic() + LEAVE_SECONDS

@@ -38,6 +38,7 @@ from berrymq.bridge.protocol.json_checks import FrameError, encode_json
 from berrymq.printable import printable
 
 from .blobs import number_of_parts, read_blob, read_head
+from .client import UnavailableError
 from .jetstream import JetStreamError, NoJetStreamError, place_of
 from .records import Record
 
@@ -90,6 +91,8 @@ IDLE_SECONDS = 0.04
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
 """The jobs that are requested and have not arrived, at most."""
+MAX_ASKED = 200
+"""The questions about a group that the server is asked at a time; more are answered with what is known."""
 MAX_DONE = 10_000
 """Jobs of a group that are remembered as taken; a server that was killed may deliver them again."""
 SHARED_SECONDS, DURABLE_SECONDS = 86_400, 30 * 86_400
@@ -398,6 +401,7 @@ class JobQueue:
         self._queues = queues
         self._known = known
         self._group = group = known.group
+        group.is_fed = False  # it may have had another feed
         group.on_finished = self._finished
         group.on_dropped = self._dropped
         self._places: dict[int, Place] = {}
@@ -418,6 +422,8 @@ class JobQueue:
         """When a member has taken a job last."""
         self._fetching = 0
         """Questions for which jobs are fetched that no member has credit for."""
+        self._asked = 0
+        """Questions that are not answered yet."""
         self._pull_ended = asyncio.Event()
         self._begins = False
         self._is_ready = False
@@ -465,7 +471,8 @@ class JobQueue:
         except _RefusedError as error:
             self._queues.refuse(known, str(error))
         except LinkError as error:
-            _log.debug("the shared queue of %s can't be opened: %s", known.identifier.text, error)
+            if not isinstance(error, UnavailableError):  # such as a limit; a cut is logged already
+                peers_log.warning("the shared queue of %s can't be opened: %s", known.identifier.text, error)
             self._queues.router.loop.call_later(REOPEN_SECONDS, self.begin)
         else:
             self._is_ready = True
@@ -750,23 +757,27 @@ class JobQueue:
 
     def ask(self, now: int, first: int, answer: Callable[[list[bytes]], object]) -> None:
         """Get jobs for one member at once, and the state; see `Feed`."""
-        if self._queues.inbox and self._is_ready:
+        if self._queues.inbox and self._is_ready and self._asked < MAX_ASKED:
+            self._asked += 1
             self._run(self._ask(now, first, answer))
         else:
             answer([])
 
     async def _ask(self, now: int, first: int, answer: Callable[[list[bytes]], object]) -> None:
         jobs: list[bytes] = []
-        await self._queues.settle()
-        self._fetching += 1
         try:
-            if now:
-                await self._fetch(min(now, MAX_BATCH))
-            jobs = await self._inspect(first)
+            await self._queues.settle()
+            self._fetching += 1
+            try:
+                if now:
+                    await self._fetch(min(now, MAX_BATCH))
+                jobs = await self._inspect(first)
+            finally:
+                self._fetching -= 1
         except LinkError as error:
             _log.debug("the shared queue of %s does not answer: %s", self._known.name, error)
         finally:
-            self._fetching -= 1
+            self._asked -= 1
         with self._queues.router.lock:
             answer(jobs)
             self._queues.router.flush_all()
