@@ -3,7 +3,8 @@
 A shared queue is a record, so each node stores what is published there (``recorder.py``), each message once.
 The jobs wait at the server. A hub, or a node that is alone on NATS, requests as many as its members have
 credit for, and puts them into its own `Group`, which assigns them. So the order of a group is that of its
-stream, and what a hub does for its nodes holds over NATS too.
+stream, and what a hub does for its nodes holds over NATS too. But a job that comes for a consumer which waits
+no longer passes through there: it is given back at once, and until it is back others may get the next one.
 
 The life of a job, after it was stored:
 
@@ -81,8 +82,8 @@ acknowledged first."""
 RECENT_SECONDS, MAX_RECENT = 3.0, 5_000
 """Acknowledgements that are repeated after a cut, though they were confirmed."""
 REOPEN_SECONDS = 1.0
-INBOXES = "_INBOX."
-"""Where answers are expected; anything else, such as a call of JetStream, would be made in our name."""
+SYSTEM = "$"
+"""Subjects that begin so are the server's: an answer there would be a call of it, made in our name."""
 USED_SECONDS = 0.5
 """The time for others to answer whether they use a queue."""
 
@@ -270,7 +271,7 @@ class JobQueues:
     async def _answer(self, message: Msg) -> None:
         """Answer a node that asks whether a group has members here."""
         queue = self._queues.get(message.data.decode(errors="replace"))
-        if queue is not None and queue.is_used and message.reply.startswith(INBOXES):
+        if queue is not None and queue.is_used and not message.reply.startswith(SYSTEM):
             self.client.publish(message.reply, b"")
 
     async def is_used_elsewhere(self, stream: str) -> bool:
