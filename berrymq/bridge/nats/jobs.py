@@ -271,8 +271,9 @@ class JobQueues:
     async def _answer(self, message: Msg) -> None:
         """Answer a node that asks whether a group has members here."""
         queue = self._queues.get(message.data.decode(errors="replace"))
-        if queue is not None and queue.is_used and not message.reply.startswith(SYSTEM):
-            self.client.publish(message.reply, b"")
+        reply = message.reply  # without one the server would end the connection
+        if queue is not None and queue.is_used and reply and not reply.startswith(SYSTEM):
+            self.client.publish(reply, b"")
 
     async def is_used_elsewhere(self, stream: str) -> bool:
         """Return whether another node or hub has members of a group."""

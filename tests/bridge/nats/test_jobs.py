@@ -117,12 +117,28 @@ def test_jobs_of_nodes_on_hubs_and_of_those_on_nats_are_shared(server):
         wait(queues[0].empty, "both are acknowledged")
 
 
-def test_an_acknowledgement_for_which_there_was_no_leader_is_repeated():
-    published = []
+@pytest.fixture
+def published():
+    return []
+
+
+@pytest.fixture
+def queues(published):
     router = SimpleNamespace(loop=SimpleNamespace(time=lambda: 100.0))
     client = SimpleNamespace(publish=lambda subject, *rest: published.append((subject, *rest)))
     queues = jobs.JobQueues(router, client, SimpleNamespace(), "queues", None)
     queues.inbox = "_INBOX.one"
+    return queues
+
+
+def test_whether_a_queue_is_used_is_not_answered_by_a_call_of_the_server(queues, published):
+    queues._queues["bmq_queue"] = SimpleNamespace(is_used=True)
+    for reply in ("", "$JS.API.STREAM.DELETE.bmq_queue", "_INBOX.two.1"):
+        asyncio.run(queues._answer(SimpleNamespace(reply=reply, data=b"bmq_queue")))
+    assert published == [("_INBOX.two.1", b"")]
+
+
+def test_an_acknowledgement_for_which_there_was_no_leader_is_repeated(queues, published):
     queues.acknowledge("bmq_queue", "$JS.ACK.bmq_queue.members.1.7.1.0.0")
     answer = SimpleNamespace(reply="", subject=published[0][2], data=b"", headers={"Status": "503"})
     asyncio.run(queues._receive(answer))
