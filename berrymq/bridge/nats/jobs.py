@@ -611,19 +611,21 @@ class JobQueue:
     async def _read_all(self) -> None:
         try:
             while self._arrived:
-                data, headers, reply = self._arrived[0]
-                parts = None
+                job = self._arrived[0]
+                data, headers, reply = job
+                parts, is_given_back = None, False
                 if (number := number_of_parts(headers)) and self._queues.inbox:
                     try:
                         parts = await self._queues.read_parts(read_head(data, headers), number)
                     except (FrameError, LinkError) as error:
                         _log.debug("the pieces of a job can't be read: %s", error)
-                        if isinstance(error, LinkError):
-                            self._arrived.popleft()
-                            self._queues.client.publish(reply, b"-NAK")
-                            continue
-                if self._arrived and self._arrived[0][2] is reply:  # else it was paused
-                    self._arrived.popleft()
+                        is_given_back = isinstance(error, LinkError)
+                if not self._arrived or self._arrived[0] is not job:  # it was paused
+                    continue
+                self._arrived.popleft()
+                if is_given_back:
+                    self._queues.client.publish(reply, b"-NAK")
+                else:
                     self._accept(data, headers, reply, parts)
         finally:
             self._reading = False
@@ -735,6 +737,8 @@ class JobQueue:
         for number, place in self._places.items():
             self._places[number] = place._replace(at=now)
             self._queues.client.publish(place.reply, b"+WPI")
+        for _, _, reply in self._arrived if self._reading else ():  # their pieces are still to be read
+            self._queues.client.publish(reply, b"+WPI")
         late = now - PULL_SECONDS - ACK_SECONDS
         for number in [number for number, (_, at) in self._pulls.items() if at < late]:
             del self._pulls[number]
