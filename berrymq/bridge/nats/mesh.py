@@ -400,8 +400,8 @@ class Mesh:
 
     def cut(self, channel: MeshChannel) -> None:
         """End a connection in which something is missing, and open it again."""
-        self.closed_here(channel, CloseCode.GOING_AWAY, "something is missing")
         self._detach(channel, Closed())
+        self.closed_here(channel, CloseCode.GOING_AWAY, "something is missing")
 
     def closed_here(self, channel: MeshChannel, code: CloseCode, reason: str) -> None:
         """Let the other side know that a connection has ended, and open the next one."""

@@ -72,6 +72,16 @@ class TestLink:
         with pytest.raises(ValueError, match=r"a durable queue needs JetStream: .* start it with -js"):
             berrymq.Queue("job:*", durable="night", bus=bus)
 
+    def test_a_silent_node_is_cut_off_and_found_again(self, link, server):
+        other = berrymq.link(server.url, bus=Bus("two"), name="two")
+        recorder = Recorder(other.node.bus, "test:*")
+        wait(lambda: link.is_followed("test:run"), "it is followed")
+        peer = next(iter(link.node.peers.values()))
+        peer.channel.abort()  # as after keepalives without an answer
+        wait(lambda: link.stats().cuts, "the cut is seen here")
+        link.node.bus.twitter("test:run", 1)
+        assert recorder.wait_for(1) == [1]
+
     def test_a_server_that_comes_back_is_found_again(self):
         with NatsServer() as server:
             bus = Bus("one")
