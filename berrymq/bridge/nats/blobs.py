@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from berrymq.bridge.buffers import MAX_BUFFERS, Own, PoolFullError
 from berrymq.bridge.buffers import Memory as Buffers
-from berrymq.bridge.buffers import Own, PoolFullError
 from berrymq.bridge.buffers.memory import end_of
 from berrymq.bridge.protocol.batches import (
     LargeBatchBytes,
@@ -41,6 +41,9 @@ HEAD_BYTES = 4 * 1024
 BATCH, SIZES, PARTS, OPAQUE = "bmq-batch", "bmq-sizes", "bmq-parts", "bmq-opaque"
 """Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces; set
 where a batch without its payload takes the place of what the pieces hold."""
+
+MAX_SIZES_BYTES = 20 * MAX_BUFFERS
+MAX_DIGITS = 12
 
 _REASON = "it was stored on NATS in pieces, of which some are gone"
 
@@ -104,8 +107,8 @@ def read_head(data: bytes, headers: Mapping[str, str]) -> Batch:
     Raises:
         FrameError: it is malformed.
     """
-    end = "" if OPAQUE in headers else headers.get(BATCH, "")
-    raw = data[: int(end)] if end.isdecimal() else data
+    is_whole = OPAQUE in headers or BATCH not in headers
+    raw = data if is_whole else data[: _number_in(headers, BATCH)]
     batch = parse_batch(raw)
     check_batch(batch, raw)
     if batch.count != 1:
@@ -134,10 +137,13 @@ def read_blob(
         data = parts
     if BATCH not in headers or (parts is None and OPAQUE in headers):
         return data
+    batch = _number_in(headers, BATCH)
+    end = batch + _number_in(headers, SIZES)
     try:
-        batch, end = int(headers[BATCH]), int(headers[BATCH]) + int(headers[SIZES])
+        if end - batch > MAX_SIZES_BYTES:
+            raise ValueError  # noqa: TRY301
         sizes = msgspec.json.decode(data[batch:end], type=list[int])
-    except (KeyError, ValueError):  # those of msgspec as well
+    except ValueError:  # those of msgspec as well
         raise FrameError("a stored message whose headers don't fit") from None
     is_whole = bool(sizes) and min(sizes) >= 0 and len(data) - end == end_of(sizes)
     memory = Buffers(None, sizes, _REASON)
@@ -150,6 +156,18 @@ def read_blob(
             memory = Buffers(target.finish(), sizes)
     large: LargeBatchBytes = large_batch(data[:batch], memory)[1]
     return large
+
+
+def _number_in(headers: Mapping[str, str], key: str) -> int:
+    """Return a number of bytes that a header gives.
+
+    Raises:
+        FrameError: it gives none.
+    """
+    text = headers.get(key, "")
+    if not text.isdecimal() or len(text) > MAX_DIGITS:
+        raise FrameError("a stored message whose headers don't fit")
+    return int(text)
 
 
 def _without_payload(data: bytes) -> bytes:

@@ -79,6 +79,8 @@ def test_what_is_malformed_is_refused():
         (b"[]", {}),
         (batch_of(b"x"), {"bmq-batch": "5", "bmq-sizes": "x"}),
         (batch_of(b"x"), {"bmq-batch": "-5"}),
+        (batch_of(b"x"), {"bmq-batch": "9" * 5_000}),
+        (batch_of(b"x"), {"bmq-batch": str(len(batch_of(b"x"))), "bmq-sizes": "9" * 11}),
         (batch_of(b"x") + b"[[]]", {"bmq-batch": str(len(batch_of(b"x"))), "bmq-sizes": "4"}),
     ]:
         with pytest.raises(FrameError):
