@@ -1,4 +1,4 @@
-"""The newest message of an identifier, for those who look at what passes: held undecoded, read on demand.
+"""The newest message of an identifier, for the views: held undecoded, decoded on demand.
 
 A hub holds at most `HELD_BYTES` of the newest batch of each identifier that it counts: the beginning of one
 message, or the end of several. So its memory and its work for each batch are bounded, and it decodes a
