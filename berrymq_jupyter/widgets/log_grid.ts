@@ -67,8 +67,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
   const heads = TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title));
   heads[0].append(times);
   const head = h("div", { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 }, ...heads);
-  const latency = h("button", { type: "button", class: "bmq-link bmq-latency", "aria-label": "Show latency", title: "Show for how long messages from other processes were under way", onclick: () => flipLatency(true) }, "latency");
-  const noLatency = h("button", { type: "button", class: "bmq-link", "aria-label": "Hide latency", title: "For how long messages from other processes were under way: hide it", onclick: () => flipLatency(false) }, "Latency");
+  const latency = h("button", { type: "button", class: "bmq-link bmq-latency", "aria-label": "Show latency", title: "Show the latency of messages from other processes", onclick: () => flipLatency(true) }, "latency");
+  const noLatency = h("button", { type: "button", class: "bmq-link", "aria-label": "Hide latency", title: "The latency of messages from other processes: hide it", onclick: () => flipLatency(false) }, "Latency");
   heads[TITLES.findIndex(([name]) => name === "delay")].append(noLatency);
   heads[heads.length - 1].append(latency);
   const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);

@@ -16,7 +16,7 @@ export interface Look {
   treeWidth?: number;
   /** Of columns by name; 0 for the usual one. */
   columns?: Record<string, number>;
-  /** Whether the column with latencies is to be seen. */
+  /** Whether the column of latencies is shown. */
   latency?: boolean;
   detailWidth?: number;
   /** Whether the identifiers are to be seen. */
