@@ -280,7 +280,7 @@ def apart_receiver(*listening: str) -> None:
 
 
 def apart_sender(size: str, *listening: str) -> None:
-    """Send an array over a direct link, in pieces, or ask, as it is told to; see `apart_receiver`."""
+    """Send an array over a direct link, in pieces, or ask, as each line requests; see `apart_receiver`."""
     import numpy as np
 
     _share_no_memory()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from .latencies import Latencies
 from .collector import collector
+from .latencies import Latencies
 from .reserve import Older, Removed, Reserve
 from .weight import weight
 

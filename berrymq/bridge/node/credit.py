@@ -11,8 +11,8 @@ from typing import NamedTuple
 __all__ = ["Asked", "Credit"]
 
 QUEUE_SECONDS = 0.02
-"""The time for which pieces may delay other messages. Estimates are wrong by up to a half, and 50 ms are
-promised."""
+"""The time for which pieces may delay other messages. Estimates are off by up to a half, and the target is
+50 ms."""
 FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 4 * 1024, 2 * 1024, 8 * 1024 * 1024
 """What is asked for at first, at least and at most."""
 PIECES = 8

@@ -1,4 +1,4 @@
-"""History on NATS as its users meet it: what outlives whom, servers without JetStream, and what is gone."""
+"""History on NATS: what outlives processes and servers, servers without JetStream, and what is removed."""
 
 import numpy as np
 import pytest
