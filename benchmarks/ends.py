@@ -292,7 +292,7 @@ def apart_sender(size: str, *listening: str) -> None:
     for number, line in enumerate(sys.stdin):
         if number == 0:
             _wait_for_receiver(bus)
-            bus.ask("test:ask", array[:10_000])  # what is loaded for any array is not of this one
+            bus.ask("test:ask", array[:10_000])  # modules that any array loads do not count for this one
             before = _peak() - array.nbytes
         command, count = line.split()
         if command == "ask":

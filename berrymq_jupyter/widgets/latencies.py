@@ -38,15 +38,14 @@ class Latencies:
     def absorb(self, start: int, batch: list[Message]) -> None:
         """Compute the latencies of messages with numbers from `start` on.
 
-        A message is stamped before it is appended to the log's, so at most one round earlier than it is
-        absorbed.
+        A message is stamped before it is appended to the log, so at most one round before it is absorbed.
         """
         if not self.stamped and not self.early:
             return
         fresh = {}
         for _ in range(len(self.stamped)):
             message, moment = self.stamped.popleft()
-            fresh[id(message)] = message, moment  # which stays alive, so the id is its own
+            fresh[id(message)] = message, moment  # the message stays alive here, so its id is not reused
         found = self.early | fresh
         for number, message in enumerate(batch, start):
             entry = found.pop(id(message), None)

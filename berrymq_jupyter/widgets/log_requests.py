@@ -190,7 +190,7 @@ def cell(log: MessageLog, request: Request) -> Request:
     return {
         "t": "tsv",
         "text": code,
-        "said": "Copied: paste it into a cell, and change there what is to be done.",
+        "said": "Copied: paste it into a cell, and edit its body.",
     }
 
 

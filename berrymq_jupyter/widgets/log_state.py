@@ -297,5 +297,5 @@ class LogState:
         elif chart is not None:
             self.draw(chart.tracks, chart.x)
         for selection in self.selections:
-            selection.select(selection.query.text)  # a pause goes on holding back what it did
+            selection.select(selection.query.text)  # a paused selection stays paused
         return True

@@ -93,7 +93,7 @@ function createView(store: LogStore) {
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
   );
   const redraw = framed(draw);
-  /** The clear that its user does not want to undo. */
+  /** The clear whose undo the user has dismissed. */
   let dismissed: number | null = null;
 
   function draw() {

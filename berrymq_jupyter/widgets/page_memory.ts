@@ -35,10 +35,10 @@ export interface Look {
   detail?: number | null;
 }
 
-/** What the user of a chart has chosen. */
+/** The settings of a chart that the user has chosen. */
 export interface ChartLook {
   axis?: string;
-  /** The seconds of the part that is shown; "" for all. */
+  /** The range that is shown, in seconds; "" for all. */
   last?: string;
   log?: boolean;
   smoothing?: number;

@@ -108,7 +108,7 @@ export interface Wait {
 }
 
 export interface FollowOptions {
-  /** Begin with the messages that the hub has retained: all of them, or the newest so many. */
+  /** Begin with the messages that the hub has retained: with all of them, or with this number of the newest. */
   past?: boolean | number;
   /** Cancels it when aborted. */
   signal?: AbortSignal;

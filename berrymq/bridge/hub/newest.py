@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["HELD_BYTES", "hold", "hold_message", "read"]
 
 HELD_BYTES: Final = 2_048
-"""The limit of what is held of a batch."""
+"""The limit of what is held of a batch, in bytes."""
 
 _BACKWARDS: Final = re.compile(rb'"(?:[^"]|"(?=\\))*"(?!\\)|[\[\]{}]')
 """A string or a bracket of JSON that is read backwards. A quote within a string follows a backslash; the one

@@ -110,7 +110,7 @@ class OwnQueues:
                     joined.wait(max(0.0, deadline - monotonic()))
 
     def close(self) -> None:
-        """Give back what was not taken; the queues collect in this process again. On any thread."""
+        """Return untaken jobs; afterwards the queues collect in this process again. On any thread."""
         node = self._node
         if node.shared.peer is self._hub:
             node.shared.leave()

@@ -387,7 +387,7 @@ def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
     alert.click()
     expect(alert).to_have_accessible_name("Alert")
     trained.button("Copy as %%follow cell").click()
-    expect(trained.said).to_contain_text("Copied: put it into a cell")
+    expect(trained.said).to_contain_text("Copied: paste it into a cell")
     cell = trained.notebook.page.evaluate("navigator.clipboard.readText()")
     assert cell.startswith("%%follow *:*\nif ('loss' in message.kwargs and")
     trained.notebook.execute("%load_ext berrymq")
