@@ -86,7 +86,7 @@ IDLE_SECONDS = 0.04
 """Jobs that members do not want any more are given back when none has taken a job for so long."""
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
-"""The limits of jobs that are requested and have not arrived: their number, and their approximate bytes."""
+"""The jobs that are requested and have not arrived, at most."""
 MAX_DONE = 10_000
 """Jobs of a group that are remembered as taken; a server that was killed may deliver them again."""
 SHARED_SECONDS, DURABLE_SECONDS = 86_400, 30 * 86_400

@@ -15,7 +15,7 @@ module BerryMQ
     MAX_PIECES = 64
     # In flight is what arrives in this time beside the round trip, for it delays everything behind it.
     DELAY = 0.025
-    # The rate is the highest one of so many pieces: a delayed piece proves nothing.
+    # The rate is the highest one of so many pieces: one that was held up says nothing.
     SAMPLES = 16
 
     # The buffers of one message: what was requested, and what has arrived.
