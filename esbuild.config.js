@@ -8,7 +8,7 @@ import { build } from "esbuild";
 const TARGET = "berrymq_jupyter/static";
 const VIEWS = ["message_log", "network_view", "progress_view", "queue_view", "send_form"];
 
-/** The charts have a legend of their own, so uPlot's rules for its one would be ballast. */
+/** The charts have their own legend, so the rules for that of uPlot are left out. */
 const withoutLegend = {
   name: "without-legend",
   setup({ onLoad }) {

@@ -280,7 +280,7 @@ def apart_receiver(*listening: str) -> None:
 
 
 def apart_sender(size: str, *listening: str) -> None:
-    """Send an array over a direct link, in pieces, or ask, as it is told to; see `apart_receiver`."""
+    """Send an array over a direct link, in pieces, or ask, as each line requests; see `apart_receiver`."""
     import numpy as np
 
     _share_no_memory()
@@ -292,7 +292,7 @@ def apart_sender(size: str, *listening: str) -> None:
     for number, line in enumerate(sys.stdin):
         if number == 0:
             _wait_for_receiver(bus)
-            bus.ask("test:ask", array[:10_000])  # what is loaded for any array is not of this one
+            bus.ask("test:ask", array[:10_000])  # modules that any array loads do not count for this one
             before = _peak() - array.nbytes
         command, count = line.split()
         if command == "ask":

@@ -54,7 +54,7 @@ def over_nats(stack: ExitStack, url: str | None = None) -> Pair:
 
 
 def followed_by_many() -> list[Row]:
-    """Measure a message that more and more nodes follow, each in a process of its own."""
+    """Measure a message from one node to more and more others, each in a process of its own."""
     samples = {}
     for number in CROWDS:
         with ExitStack() as stack:
@@ -63,11 +63,11 @@ def followed_by_many() -> list[Row]:
             crowd = started(stack, [("ends", "followers", url, "", "1")] * (number - 2), environment)
             side = over_nats(stack, url)
             samples[number] = [send_to_all(side, crowd, 1, turn) for turn in range(CROWD_ROUNDS)][1:]
-    return crowd_rows("over NATS, a message that {} processes follow", samples)
+    return crowd_rows("over NATS, a message among {} processes", samples)
 
 
 def followed_on_a_hub() -> list[Row]:
-    """Measure a message that more and more nodes on a hub follow; all but the first are in one process."""
+    """Measure a message from one node on a hub to more and more others, which are in one process but one."""
     samples = {}
     for number in HUB_CROWDS:
         with ExitStack() as stack:
@@ -76,18 +76,18 @@ def followed_on_a_hub() -> list[Row]:
             crowd = [stack.enter_context(hub.end("followers", str(others)))] if others else []
             side = through(stack, hub)
             samples[number] = [send_to_all(side, crowd, others, turn) for turn in range(CROWD_ROUNDS)][1:]
-    return crowd_rows("on a hub, a message that {} nodes follow", samples)
+    return crowd_rows("on a hub, a message among {} nodes", samples)
 
 
 def started(stack: ExitStack, ends: list[tuple[str, ...]], environment: dict[str, str]) -> list[End]:
-    """Start many ends, some at once."""
+    """Start many ends, four at a time."""
     with ThreadPoolExecutor(4) as pool:
         running = list(pool.map(lambda arguments: End(*arguments, environment=environment), ends))
     return [stack.enter_context(end) for end in running]
 
 
 def send_to_all(side: Pair, crowd: list[End], nodes: int, turn: int) -> Sample:
-    """Send messages; the time is that until all have them.
+    """Send messages, and measure the time until all have received them.
 
     Args:
         side: a sender and a receiver.
@@ -103,7 +103,7 @@ def send_to_all(side: Pair, crowd: list[End], nodes: int, turn: int) -> Sample:
 
 
 def crowd_rows(what: str, samples: dict[int, list[Sample]]) -> list[Row]:
-    """Compare the crowds with the smallest one; beside it, what arrives in total in a second."""
+    """Compare the crowds with the smallest one, and note how many messages arrive a second in total."""
     fewest = min(samples)
     rows = []
     for number, of_crowd in samples.items():

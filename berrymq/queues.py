@@ -52,17 +52,17 @@ class Queue:
     processes on that hub: to one that waits in `get` first, otherwise it waits at the hub. The bus holds a
     queue weakly: one without references does not collect.
 
-    Over NATS (a link to ``nats://…``, or a hub that is linked there), they are shared by all machines, and
-    messages wait on JetStream; without any queue for a day, then they are dropped. A message is taken when
-    `get` returns it; that is acknowledged at once, and again after a cut. What a process or hub that is
-    killed or cut off had not taken goes to others within some seconds. A message that was taken and not yet
-    acknowledged then is delivered again: at least once. On a server without JetStream each process gets all
-    messages, as a warning says.
+    Over NATS (a link to ``nats://…``, or a hub that is linked there), shared queues are shared by all
+    machines, and their messages wait on JetStream, for a day if there is no queue to take them. A message is
+    taken, and acknowledged, when `get` returns it. What a process or hub that is killed or cut off had not
+    taken goes to others within some seconds; a message that it had taken but not yet acknowledged is
+    delivered again, so delivery is at least once. If the server has no JetStream, a warning is logged, and
+    the queue is shared within the hub or the process alone.
 
-    With ``durable="name"`` messages are stored from the first construction of a queue of that name on: one
-    that is constructed again later, in another process, or on another machine goes on where it was. Two at
-    a time take turns, as shared ones do; queues of other names get messages of their own. It needs NATS with
-    JetStream. A name that is not used for 30 days is forgotten, with its messages.
+    With ``durable="name"`` messages are stored from the first construction of a queue of that name on. One
+    that is constructed again, later, in another process or on another machine, continues where the last one
+    stopped. Several at a time take turns, as shared ones do; each name gets all messages. It needs NATS with
+    JetStream. A name that is not used for 30 days is removed with its messages.
 
     Over a link to a hub, a message is taken when `get` returns it: if the process is killed then, the message
     is lost, or given to another process if that was not reported to the hub yet. Messages that were not taken
@@ -81,7 +81,7 @@ class Queue:
             it, ``"drop_newest"`` drops it (both count in `dropped`), ``"raise"`` raises `queue.Full` at the
             sender, ``"block"`` has the sender wait. A shared queue with one of the last two stays in its
             process.
-        durable: the name of a durable queue: 1 to 64 letters, digits, ``-`` and ``_``.
+        durable: the name of a durable queue: 1 to 64 letters, digits, ``-`` and ``_``. It implies *shared*.
         priority: takes a message and returns a number; the lowest comes out first, equal ones in order of
             arrival. Over a link it orders what was handed to this process, not what waits at the hub.
         guard: takes a message and decides whether it is collected.
@@ -399,7 +399,7 @@ def check_durable(name: str, overflow: Overflow, identifier: Identifier) -> None
     """Check the settings of a durable queue.
 
     Raises:
-        ValueError: they can't be.
+        ValueError: a setting is invalid.
     """
     if not _DURABLE.fullmatch(name):
         raise ValueError(f"the name of a durable queue has 1 to 64 letters, digits, - and _; not {name!r}")

@@ -1,6 +1,6 @@
 """The stores of shared queues: in this process, or, while a link shares them, members of a group elsewhere.
 
-The store of a durable queue collects nothing in this process: its messages are stored where the link leads.
+The store of a durable queue collects nothing in this process: its messages are stored at the other side.
 
 A shared store that is not linked collects what its subscription gets. A link (an `Exchange`) takes the
 subscriptions of all of them out of the routes, and from then on each has a `Membership` of a group at the
@@ -112,7 +112,7 @@ class SharedStore(BoundedStore):
         maxsize: their capacity in messages; 0 for no bound.
         overflow: what happens to a message that finds it full; see `Queue`.
         items: what holds the messages, if not a deque.
-        durable: the name of a durable queue.
+        durable: the name of a durable queue; else "".
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class SharedStores:
         Args:
             identifier: what it collects.
             settings: those that all queues that share it have in common.
-            open_store: opens a new one.
+            open_store: opens a new store.
             front: the queue.
             durable: the name of a durable queue.
 
@@ -306,7 +306,7 @@ class SharedStores:
         for store in stores:
             subscription = store.subscription
             if here and store.durable:
-                continue  # it has its messages from elsewhere alone
+                continue  # its messages come from the link alone
             if subscription is not None and subscription.active and (not here or not store.routed):
                 store.routed = here
                 changes.append((subscription, here))

@@ -1,7 +1,7 @@
 """The newest message of an identifier as one short line, from the JSON that a hub returns.
 
-What is shown comes from any sender, and is read without making a value of any type that it names: so a
-Jupyter server and a view can show it at no more cost than its size. The line is printable text.
+The JSON comes from any sender, and is shown without constructing values of the types that it names: so the
+cost is proportional to its size, in a Jupyter server and in a view. The line is printable text.
 """
 
 from __future__ import annotations

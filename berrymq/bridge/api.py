@@ -241,6 +241,10 @@ class Link:
         Args:
             identifiers: at most 200.
 
+        Returns:
+            For each its ``args`` and ``kwargs`` as JSON values; for one of more than about 2,000 bytes
+            ``begins``, the beginning of its ``args`` as text; None if none is known.
+
         Raises:
             LinkError: the other side did not answer within `CALL_TIMEOUT_SECONDS`, or is no hub.
         """

@@ -133,8 +133,8 @@ def keep(
         bus: the bus whose link is used; by default, the default bus.
 
     Raises:
-        LinkError: there is no link to a hub or to NATS, that did not answer or refused, or the NATS server
-            has no JetStream.
+        LinkError: there is no link to a hub or to NATS, the other side did not answer or refused, or the NATS
+            server has no JetStream.
     """
     link = _link_to_hub(bus)
     if identifier is None:
@@ -162,7 +162,7 @@ def latest(identifier: str | Identifier, *, bus: Bus | None = None) -> Message |
         bus: the bus whose link is used; by default, the default bus.
 
     Raises:
-        LinkError: there is no link to a hub, or the hub did not answer.
+        LinkError: there is no link to a hub or to NATS, or the other side did not answer.
     """
     link, known = _link_to_hub(bus), Identifier.parse(identifier)
     if not link.leads_to_hub:

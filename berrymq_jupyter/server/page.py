@@ -106,7 +106,7 @@ class StateHandler(APIHandler):
     @authenticated
     @authorized
     async def get(self) -> None:
-        """Send it."""
+        """Send the answer."""
         self.set_header("Cache-Control", "no-store")
         try:
             answer = await self.answer()

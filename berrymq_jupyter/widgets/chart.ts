@@ -86,7 +86,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   // By the observer, not by a query: a notebook may remove outputs that are not visible, and then there is no size.
   const resized = new ResizeObserver(([entry]) => {
     const now = Math.floor(entry.contentRect.width);
-    // The browser writes the height that its user drags it to into the style.
+    // The browser writes the height to which the user drags it into the style.
     const height = Math.max(SHORTEST, Math.round(parseFloat(plot.style.height) || TALL));
     if (now === width && height === tall) return;
     if (height !== tall) onLook({ height });
@@ -116,7 +116,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     asked = null;
   }
 
-  /** Look as its user has chosen, before a reload too. */
+  /** Apply the settings that the user has chosen, also before a reload. */
   function restore() {
     const look = remembered();
     hidden.clear();

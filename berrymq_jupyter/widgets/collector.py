@@ -26,8 +26,8 @@ def collector(
     """Return the follower that collects messages, and a function that returns how many it has received.
 
     The follower runs in the sender's thread, so it is as short as can be: an append, a count
-    (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps. Only what came over a
-    link is stamped: that came on a thread of the link, and took far longer.
+    (`itertools.count` is atomic, `+= 1` is not), and a check whether the pump sleeps. Only messages
+    that came over a link are stamped: they come on a thread of the link, and took far longer than a stamp.
 
     Args:
         kept: gets the messages; its ``maxlen`` bounds them.

@@ -76,7 +76,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
-    fill(facts, fullTime(body.time), " · ", ...origin(body.source), body.delay != null && ` · ${latency(body.delay)} under way`);
+    fill(facts, fullTime(body.time), " · ", ...origin(body.source), body.delay != null && ` · latency ${latency(body.delay)}`);
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));
     fill(code, body.code);

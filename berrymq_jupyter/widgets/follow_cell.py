@@ -1,4 +1,4 @@
-"""A query as a cell: ``%%follow`` with a condition in Python, from which a notebook goes on.
+"""A query as a cell: ``%%follow`` with a condition in Python, to be edited in a notebook.
 
     >>> print(follow_cell('*:*', 'train:epoch loss>1'))
     %%follow train:epoch
@@ -6,7 +6,7 @@
         print(message)
 
 The cell is meant to be read and changed, so it calls nothing of berryMQ's own; text and regular expressions
-are looked for in the ``repr`` of the message.
+are searched for in the ``repr`` of the message.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ export function duration(ms: number) {
   return `${brief(Math.round(value / 3_600_000))} h`;
 }
 
-/** How long a message was under way; clocks of two computers may differ so that it is below 0. */
+/** The latency of a message; below 0 where the clocks of two computers differ by more. */
 export function latency(ms: number) {
   return ms < 0 ? `−${duration(ms)}` : duration(ms);
 }

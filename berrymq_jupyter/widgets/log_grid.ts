@@ -27,7 +27,7 @@ const TITLES = [
   ["payload", "Payload"],
 ];
 
-/** Columns whose widths are set by hand, with their least widths in pixels; the payload has the rest. */
+/** Columns whose widths can be set, with their smallest widths in pixels; the payload gets the rest. */
 const SIZED: [name: string, title: string, least: number][] = [
   ["time", "times", 40],
   ["id", "identifiers", 40],
@@ -67,8 +67,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
   const heads = TITLES.map(([name, title]) => h("div", { class: `bmq-cell bmq-${name}`, role: "columnheader" }, title));
   heads[0].append(times);
   const head = h("div", { class: "bmq-row bmq-head", role: "row", "aria-rowindex": 1 }, ...heads);
-  const latency = h("button", { type: "button", class: "bmq-link bmq-latency", "aria-label": "Show latency", title: "Show for how long messages from other processes were under way", onclick: () => flipLatency(true) }, "latency");
-  const noLatency = h("button", { type: "button", class: "bmq-link", "aria-label": "Hide latency", title: "For how long messages from other processes were under way: hide it", onclick: () => flipLatency(false) }, "Latency");
+  const latency = h("button", { type: "button", class: "bmq-link bmq-latency", "aria-label": "Show latency", title: "Show the latency of messages from other processes", onclick: () => flipLatency(true) }, "latency");
+  const noLatency = h("button", { type: "button", class: "bmq-link", "aria-label": "Hide latency", title: "The latency of messages from other processes: hide it", onclick: () => flipLatency(false) }, "Latency");
   heads[TITLES.findIndex(([name]) => name === "delay")].append(noLatency);
   heads[heads.length - 1].append(latency);
   const headGroup = h("div", { class: "bmq-headgroup", role: "rowgroup" }, head);
@@ -318,7 +318,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     scroller.focus({ preventScroll: true });
   }
 
-  /** The places from the first to behind the last row that is selected. */
+  /** The places of the selected rows: the first, and the one after the last. */
   const chosen = (): [number, number] => {
     if (selected === null) return [0, 0];
     const other = anchor ?? selected;
@@ -398,7 +398,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
       showNewer();
     },
     setTimes,
-    /** Which rows are selected, for a request; nothing if there are fewer: one is selected whenever it is looked at. */
+    /** The selected rows, for a request; nothing for fewer than two: looking at a row selects it. */
     selection(least = 2): { from?: number; to?: number; epoch?: number } {
       const [from, to] = chosen();
       return to - from >= least && epoch !== null ? { from, to, epoch } : {};

@@ -67,9 +67,9 @@ def rows(log: MessageLog, request: Request) -> Request:
 
 
 def chosen(log: MessageLog, request: Request) -> list[Message]:
-    """Return the messages that a request is about, oldest first.
+    """Return the messages that a request concerns, oldest first.
 
-    Those at the places ``from`` to before ``to`` if it has these, else all that the page filters.
+    Those at the places ``from`` up to, not including, ``to`` if it has these, else all that pass the filter.
 
     Raises:
         RequestError: what the page shows has changed since.
@@ -92,7 +92,7 @@ def detail(log: MessageLog, request: Request) -> Request:
     number = int(request["number"])
     message = wanted(log, request)
     before = previous(log, number, message)
-    delay = log.state.rows.arrivals.delays.get(number)
+    delay = log.state.rows.latencies.delays.get(number)
     found: Request = {"before": None, "changes": [], "delay": None if delay is None else delay * 1000}
     if before is not None:
         found["before"] = {"time": before.sent_at * 1000}
@@ -190,7 +190,7 @@ def cell(log: MessageLog, request: Request) -> Request:
     return {
         "t": "tsv",
         "text": code,
-        "said": "Copied: put it into a cell, and change there what is to be done.",
+        "said": "Copied: paste it into a cell, and edit its body.",
     }
 
 
@@ -239,9 +239,7 @@ def undo(log: MessageLog, _: Request) -> Request:
 
 
 def replay(log: MessageLog, request: Request) -> Request | None:
-    """Send the chosen messages again at a speed, or stop that.
-
-    A speed of 0 stops.
+    """Send the chosen messages again at a speed; at a speed of 0 stop a running replay.
 
     Raises:
         RequestError: there is no such message.

@@ -28,9 +28,9 @@ SEARCH_SECONDS: Final = 0.03
 """Seconds for which one round may search rows for queries. Shared by all queries; what is left is searched in
 the next rounds."""
 UNDO_SECONDS: Final = 120.0
-"""For so long what was cleared can be brought back, and takes memory."""
+"""How long what was cleared can be brought back, and takes memory."""
 UNDOS: Final = 2
-"""How many clears can be undone, for a button that was clicked twice."""
+"""The number of clears that can be undone: the button may be clicked twice."""
 MOST_PINS: Final = 100
 """Each holds its payload."""
 MOST_PAGES: Final = 8
@@ -53,7 +53,7 @@ class Removed:
     end: int
     """The number of the next message at that time."""
     until: float
-    """By the pump's clock: when it is forgotten."""
+    """When it is discarded, by the pump's clock."""
 
 
 class LogState:
@@ -297,5 +297,5 @@ class LogState:
         elif chart is not None:
             self.draw(chart.tracks, chart.x)
         for selection in self.selections:
-            selection.select(selection.query.text)  # a pause goes on holding back what it did
+            selection.select(selection.query.text)  # a paused selection stays paused
         return True

@@ -16,7 +16,7 @@ const ASKED_AT_ONCE = 300;
 const LATE_MS = 1000;
 const MOST_NOTED = 200;
 
-/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert, whether a hub had retained it, ms under way or null. */
+/** A row as it comes: place, number, time in ms, identifier, source or null, payload, steps of its numbers, whether it is an alert, whether a hub had retained it, latency in ms or null. */
 export const PLACE = 0, NUMBER = 1, TIME = 2, ID = 3, SOURCE = 4, PAYLOAD = 5, STEPS = 6, ALERT = 7, PAST = 8, DELAY = 9;
 
 interface Events extends CommonEvents<LogState>, DetailEvents {

@@ -262,7 +262,7 @@ class MessageLog(View):
         if self.following and not self.subscription.active:
             self.following = self.settled = False
         busy = state.counts.moving or (state.chart is not None and state.chart.unsent)
-        if len(state.removed) != removed:  # no longer to be had
+        if len(state.removed) != removed:  # it can't be brought back any more
             self.settled = False
         if busy:
             return CHART_PERIOD
@@ -282,7 +282,7 @@ class MessageLog(View):
         pins = None
         if everything or self.sent_pins != list(state.pins):
             self.sent_pins = list(state.pins)
-            delays = state.rows.arrivals.delays
+            delays = state.rows.latencies.delays
             pins = [
                 row(-1, number, message, delay=delays.get(number))
                 for number, message in sorted(state.pins.items())
@@ -301,7 +301,7 @@ class MessageLog(View):
             "counts": counts,
             "sources": sources,
             "undo": [state.removed[-1].end, state.removed[-1].total] if state.removed else None,
-            "replay": None if self.replaying is None else self.replaying.news(),
+            "replay": None if self.replaying is None else self.replaying.progress(),
             "others": state.counts.others,
             "generation": state.generation,
             "look": self.look if everything else None,
@@ -400,7 +400,11 @@ class MessageLog(View):
     def replay(self, messages: list[Message], speed: float) -> None:
         """Send messages again, with the pauses between them that they had, divided by `speed`.
 
-        One replay at a time: an earlier one stops. Of an empty list nothing is sent.
+        One replay at a time: an earlier one stops.
+
+        Args:
+            messages: oldest first.
+            speed: 1 for the original pauses, 10 for a tenth of them.
         """
         if self.replaying is not None:
             self.replaying.stop()

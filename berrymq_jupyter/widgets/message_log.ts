@@ -51,7 +51,7 @@ function createView(store: LogStore) {
     onOpen: openDetail,
     onEscape: closeDetail,
     onFilter: (term: string) => bar.filter.flip(term),
-    onExtend: (count) => say(`${counted(count, "row")} selected: c copies, Export takes them away or sends them again`),
+    onExtend: (count) => say(`${counted(count, "row")} selected: c copies, Export saves them or sends them again`),
     onCopy: () => store.request({ t: "tsv", ...grid.selection(1) }),
   });
   const detail = createDetail(store, { say, onClose: closeDetail, onChart: openChart, onFilter: (term: string) => bar.filter.flip(term), onPin: flipPin, canResend: true });
@@ -93,7 +93,7 @@ function createView(store: LogStore) {
     h("div", { class: "bmq-foot" }, status, remarks.element, counter.element),
   );
   const redraw = framed(draw);
-  /** The clear that its user does not want to undo. */
+  /** The clear whose undo the user has dismissed. */
   let dismissed: number | null = null;
 
   function draw() {
@@ -133,7 +133,7 @@ function createView(store: LogStore) {
     if (ended) say(`Sent ${counted(replay.sent, "message")} again${replay.failed ? `; followers failed at ${whole(replay.failed)}, the last with ${replay.error}` : ""}.`);
   }
 
-  /** The extension of JupyterLab hears it, and shows the output of this cell in a panel as well. */
+  /** The extension of JupyterLab handles the event, and shows the output of this cell in a panel as well. */
   function openPanel() {
     element.dispatchEvent(new CustomEvent("berrymq:panel", { bubbles: true }));
   }

@@ -2,7 +2,7 @@
 
 `NetworkState.look` polls: the links of this process for their own counters, and the other side of each for
 its status, which has the traffic of the other nodes. What a page gets is a dictionary of JSON values. Of what
-a hub counts and holds it gets that of the room of the link.
+a hub counts and holds, it has what belongs to the room of the link.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ interface Column<T> {
 
 /**
  * A table whose rows stay the same elements, so that they keep focus and selection.
- * @param name what it shows, for people
+ * @param name its accessible name
  * @param key identifies a row
  * @param onDrawn called with the rows that are shown
  */
@@ -165,7 +165,7 @@ export function createTables(request: (rows: [number, string][]) => void) {
   );
   const element = h(
     "div",
-    { class: "bmq-held", tabindex: 0, role: "region", "aria-label": "What passes and what is held" },
+    { class: "bmq-held", tabindex: 0, role: "region", "aria-label": "Messages, shared queues and history at the hub" },
     identifiers.element,
     queues.element,
     kept.element,

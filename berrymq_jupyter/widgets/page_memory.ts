@@ -16,7 +16,7 @@ export interface Look {
   treeWidth?: number;
   /** Of columns by name; 0 for the usual one. */
   columns?: Record<string, number>;
-  /** Whether the column with latencies is to be seen. */
+  /** Whether the column of latencies is shown. */
   latency?: boolean;
   detailWidth?: number;
   /** Whether the identifiers are to be seen. */
@@ -35,10 +35,10 @@ export interface Look {
   detail?: number | null;
 }
 
-/** What the user of a chart has chosen. */
+/** The settings of a chart that the user has chosen. */
 export interface ChartLook {
   axis?: string;
-  /** The seconds of the part that is shown; "" for all. */
+  /** The range that is shown, in seconds; "" for all. */
   last?: string;
   log?: boolean;
   smoothing?: number;

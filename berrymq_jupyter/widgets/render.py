@@ -66,17 +66,17 @@ RANGED: Final = 4096
 """The limit of items of an array whose range is part of its line."""
 
 VERY_SLOW: Final = 0.25
-"""Seconds after which one call is enough for that."""
+"""The seconds from which a single call counts as `STRIKES`."""
 STRIKES: Final = 3
 """The number of slow calls in a row after which the class is shown by name. On a busy computer any call is
 slow now and then."""
 
 slow_types: dict[type, int] = {}
-"""How often in a row the ``repr`` of a class was slow."""
+"""The number of slow calls in a row of the ``repr`` of each class."""
 
 
 class Short(float):
-    """A float whose text has four significant digits, or fewer if it is that short anyway."""
+    """A float that is shown with four significant digits, or exactly if that is no longer."""
 
     def __repr__(self) -> str:
         text, short = float.__repr__(self), f"{float(self):.4g}"

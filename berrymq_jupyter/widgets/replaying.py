@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Replaying"]
 
-NEWS: Final = 0.25
-"""The interval of news for pages, in seconds."""
+REPORT_SECONDS: Final = 0.25
+"""The interval of progress reports to pages, in seconds."""
 
 
 class Replaying:
@@ -38,7 +38,7 @@ class Replaying:
         self.changed = changed
         self.sent = 0
         self.failed = 0
-        """How many of them a follower has failed at."""
+        """The number of messages for which a follower has failed."""
         self.error = ""
         """The latest of these errors."""
         self.running = True
@@ -46,16 +46,16 @@ class Replaying:
         self.thread = Thread(target=self.run, name="berrymq replay", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self.thread.start()
 
     def stop(self) -> None:
-        """Send no more; does not wait for followers that run."""
+        """Stop sending; do not wait for a follower that is running."""
         self.stopping.set()
 
     def run(self) -> None:
-        """Send the messages when they are due; a clock that went back makes no pause."""
-        due = told = monotonic()
+        """Send the messages when they are due; where the sender's clock was set back there is no pause."""
+        due = reported_at = monotonic()
         before = self.messages[0].sent_at if self.messages else 0.0
         for message in self.messages:
             due += max(0.0, message.sent_at - before) / self.speed
@@ -68,14 +68,14 @@ class Replaying:
                 self.failed += 1
                 self.error = error_text(error)
             self.sent += 1
-            if monotonic() >= told + NEWS:
-                told = monotonic()
+            if monotonic() >= reported_at + REPORT_SECONDS:
+                reported_at = monotonic()
                 self.changed()
         self.running = False
         self.changed()
 
-    def news(self) -> dict[str, Any]:
-        """Return how far it is, as a page shows it."""
+    def progress(self) -> dict[str, Any]:
+        """Return the progress in the form in which a page gets it."""
         return {
             "sent": self.sent,
             "of": len(self.messages),

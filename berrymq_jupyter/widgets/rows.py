@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from .arrivals import Arrivals
 from .collector import collector
+from .latencies import Latencies
 from .reserve import Older, Removed, Reserve
 from .weight import weight
 
@@ -103,8 +103,8 @@ class Rows:
         self.maxlen = maxlen
         self.max_bytes = max_bytes
         self.kept: deque[Message] = deque(maxlen=max(maxlen, BURST))
-        self.arrivals = Arrivals(BURST)
-        self.collect, self.collected = collector(self.kept, stamped=self.arrivals.stamped)
+        self.latencies = Latencies(BURST)
+        self.collect, self.collected = collector(self.kept, stamped=self.latencies.stamped)
         self.last: Message | None = None
         """The newest message that was absorbed."""
         self.seen = 0
@@ -172,8 +172,8 @@ class Rows:
             start, batch, weights, {names[number - start] for number in weights} if sampled else set()
         )
         self.trim()
-        self.arrivals.absorb(start, batch)
-        self.arrivals.prune(self.first, self.older.messages, len(self))
+        self.latencies.absorb(start, batch)
+        self.latencies.prune(self.first, self.older.messages, len(self))
         return batch
 
     def weigh(self, start: int, batch: list[Message]) -> tuple[dict[int, int], bool]:

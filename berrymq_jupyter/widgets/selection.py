@@ -92,7 +92,7 @@ class Selection:
         """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
         before = predecessors(found, self.rows.snapshot())
-        delays = self.rows.arrivals.delays
+        delays = self.rows.latencies.delays
         return [
             row(
                 *entry,
@@ -144,7 +144,7 @@ def row(
         message: it.
         before: the previous message of its identifier and source, if that is known.
         alert: whether it is marked.
-        delay: the seconds for which it was under way; None if that is not known.
+        delay: its latency in seconds; None if that is not known.
     """
     kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
     parts = argument_parts(rounded(message.args), kwargs, SUMMARY)

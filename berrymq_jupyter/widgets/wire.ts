@@ -32,7 +32,7 @@ export interface Remark {
 /** Where in a payload a number ends that has changed since the message before, and by what: "▼0.025". */
 export type Step = [end: number, text: string];
 
-/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, whether it is an alert, whether a hub had retained it, and for how many ms it was under way if that is known. */
+/** A row of a log: place, number, time in ms, identifier, source or null, payload, what changed there, whether it is an alert, whether a hub had retained it, and the latency in ms if that is known. */
 export type Row = [place: number, number: number, time: number, id: string, source: string | null, payload: string, steps: Step[], alert: number, past: number, delay: number | null];
 
 /** A row of a short list: number, time in ms, identifier, source or null, payload. */
@@ -129,7 +129,7 @@ export interface DetailBody {
   code: string;
   remark: string;
   before?: { time: number } | null;
-  /** For how many ms it was under way, if that is known. */
+  /** The latency in ms, if that is known. */
   delay?: number | null;
   changes?: Change[];
 }

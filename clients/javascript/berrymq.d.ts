@@ -19,7 +19,7 @@ export type ErrorCode =
   | "NO_HUB" | "REFUSED" | "PERMISSIONS" | "IDENTIFIER" | "PAYLOAD" | "TIMEOUT" | "ANSWER" | "NOT_SHARED" | "CLOSED"
   | "OVERFLOW" | "PROTOCOL" | "UNSUPPORTED";
 
-/** Whatever goes wrong on the bus; `cause` is the error below it, if there is one. */
+/** An error of the bus; `cause` is the underlying error, if there is one. */
 export class BerryMQError extends Error {
   constructor(code: ErrorCode, message: string, options?: ErrorOptions);
   readonly code: ErrorCode;
@@ -108,7 +108,7 @@ export interface Wait {
 }
 
 export interface FollowOptions {
-  /** Begin with the messages that the hub has retained: all of them, or the newest so many. */
+  /** Begin with the messages that the hub has retained: with all of them, or with this number of the newest. */
   past?: boolean | number;
   /** Cancels it when aborted. */
   signal?: AbortSignal;
@@ -132,7 +132,7 @@ export interface SharedQueueOptions {
 export interface Follower extends Disposable {
   readonly identifier: string;
   readonly isActive: boolean;
-  /** Follows no more. */
+  /** Cancels it. */
   cancel(): void;
 }
 
@@ -147,11 +147,11 @@ export interface Queue extends Follower, AsyncIterable<Message> {
   get(options: Wait): Promise<Message | null>;
   /** Takes all messages that are here. */
   drain(): Message[];
-  /** Ends it: those who wait get the error `CLOSED`, and loops end. Jobs that were not taken go to other members. */
+  /** Closes it: waiting calls reject with `CLOSED`, and loops end. Jobs that were not taken go to other members. */
   close(): void;
 }
 
-/** What a handler returns, or resolves to, answers `ask` and `talk`; nothing is null, and what it throws is an error there. */
+/** What a handler returns, or resolves to, answers `ask` and `talk`: null for undefined, and an error for what it throws. */
 export type Handler<Args extends unknown[] = any[], Kwargs = Keywords> = (message: Message<Args, Kwargs>) => unknown;
 
 /** A handler failed, or a message could not be read. `preventDefault()` keeps it out of the console. */
@@ -159,7 +159,7 @@ export interface FailureEvent extends Event {
   readonly error: unknown;
   readonly identifier: string | undefined;
 }
-/** So many messages were dropped before they could be sent. */
+/** The number of messages that were dropped before they could be sent. */
 export interface DropEvent extends Event {
   readonly count: number;
 }
@@ -171,7 +171,7 @@ interface LinkEvents {
 
 export interface Share {
   readonly name: string;
-  /** Shares it no more. */
+  /** Stops sharing it. */
   cancel(): void;
 }
 
@@ -257,6 +257,6 @@ export function parse(text: string): any;
 
 /**
  * Joins the bus: the hub at `url` with its access `token`, or, in Node, the hub of this user on this machine. Resolves
- * once linked; rejects with `NO_HUB`, `REFUSED` or `PERMISSIONS`, or as `signal` says.
+ * once linked; rejects with `NO_HUB`, `REFUSED` or `PERMISSIONS`, or with the reason of `signal`.
  */
 export function link(options?: LinkOptions): Promise<Link>;

@@ -35,7 +35,7 @@ def server():
 
 
 class Recording(Recorder):
-    """Records what is not of `Engine.settle`."""
+    """Records messages, except those of `Engine.settle`."""
 
     def _take(self, message):
         if not message.name.startswith("settled"):
@@ -340,7 +340,7 @@ def test_large_messages_and_arrays_arrive_whole(engine):
 
 
 def test_arrays_are_pulled_where_memory_is_not_shared(engine, monkeypatch):
-    """As between machines, and with more than one frame, or one message of NATS, takes."""
+    """Without shared memory, as between machines, and larger than a frame or a message of NATS."""
     monkeypatch.setattr(Memories, "can_open", staticmethod(lambda _: False))
     (one, _), (two, _) = engine.join("one"), engine.join("two")
     recorder = Recording(two)

@@ -139,7 +139,7 @@ def test_who_is_there_and_what_passes(notebooks):
     expect(view.locator(".bmq-passing")).to_have_count(2)  # the hub tells what passes on to the other
     expect(row).to_contain_text("50")
     notebook.page.bring_to_front()
-    tables = view.get_by_role("region", name="What passes and what is held")
+    tables = view.get_by_role("region", name="Messages, shared queues and history at the hub")
     passed = tables.get_by_role("row").filter(has_text="task:add")
     expect(passed.get_by_role("button")).to_have_text("49, text='<b>bold</b>'")
     passed.get_by_role("button").press("Enter")

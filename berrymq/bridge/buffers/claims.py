@@ -51,7 +51,8 @@ MAX_MAPPED = 64
 """Mappings that one process has at a time: far fewer than a sender has segments, so some are left to it."""
 
 MAX_MAPPED_BYTES = 512 * 1024 * 1024
-"""What one process has mapped for messages: half of what a sender may share. Further ones are copied."""
+"""The limit of what one process maps for received messages: half of what a sender may share. Further buffers
+are copied."""
 
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 
@@ -98,18 +99,18 @@ class Held:
         self._descriptor = descriptor
         self.claim = claim
 
-    def map(self, *, spare: bool = False) -> memoryview:
+    def map(self, *, limited: bool = False) -> memoryview:
         """Return the data: writable, and what is written is seen by this process alone.
 
         It is mapped, and copied where very many mappings exist already: each has a file descriptor, and keeps
         the sender from using its memory again.
 
         Args:
-            spare: copy it where mappings take much memory, too.
+            limited: also copy it if `MAX_MAPPED_BYTES` are mapped already.
         """
         if len(_mapped) >= few_descriptors(MAX_MAPPED, part=16):
             return self._copy()
-        if spare and sum([len(one) for one in list(_mapped)]) >= MAX_MAPPED_BYTES:
+        if limited and sum([len(one) for one in list(_mapped)]) >= MAX_MAPPED_BYTES:
             return self._copy()
         mapped = mmap.mmap(self._descriptor, HEADER_BYTES + self.claim.size, access=mmap.ACCESS_COPY)
         _mapped.add(mapped)

@@ -126,11 +126,11 @@ class Memory:
         """Let go of the buffers; those who have not opened them yet get nothing."""
         self._source, self.reason = None, reason
 
-    def views(self, *, spare: bool = False) -> list[memoryview] | list[Missing]:
+    def views(self, *, limited: bool = False) -> list[memoryview] | list[Missing]:
         """Return the buffers: writable, and the receiver's own.
 
         Args:
-            spare: copy shared memory where this process has mapped much of it.
+            limited: copy shared memory if this process has mapped its limit of it.
         """
         source = self._source
         if source is None:
@@ -140,7 +140,7 @@ class Memory:
         elif isinstance(source, Own):
             whole = source.view
         elif isinstance(source, Held):
-            whole = source.map(spare=spare)
+            whole = source.map(limited=limited)
         else:
             whole = memoryview(bytearray(source.read(0, source.claim.size)))
         return [

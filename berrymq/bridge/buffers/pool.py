@@ -194,7 +194,8 @@ class Pool:
 
     Args:
         max_bytes: the most memory that is shared at a time.
-        leaves_to_readers: do not count what is shared no more, and others still read.
+        leaves_to_readers: do not count memory that is no longer shared but still read by others; it is
+        theirs.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES, *, leaves_to_readers: bool = False) -> None:

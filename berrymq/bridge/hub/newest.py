@@ -1,4 +1,4 @@
-"""The newest message of an identifier, for those who look at what passes: held undecoded, read on demand.
+"""The newest message of an identifier, for the views: held undecoded, decoded on demand.
 
 A hub holds at most `HELD_BYTES` of the newest batch of each identifier that it counts: the beginning of one
 message, or the end of several. So its memory and its work for each batch are bounded, and it decodes a
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["HELD_BYTES", "hold", "hold_message", "read"]
 
 HELD_BYTES: Final = 2_048
-"""The limit of what is held of a batch."""
+"""The limit of what is held of a batch, in bytes."""
 
 _BACKWARDS: Final = re.compile(rb'"(?:[^"]|"(?=\\))*"(?!\\)|[\[\]{}]')
 """A string or a bracket of JSON that is read backwards. A quote within a string follows a backslash; the one

@@ -56,7 +56,7 @@ DESCRIPTORS = 8_192
 arrays of others that it holds for their followers."""
 LOG_BYTES = 256 * 1024
 UPSTREAM_SECONDS = 2.5
-"""The longest time for the last words to NATS when a hub shuts down."""
+"""The time limit for leaving NATS when a hub shuts down."""
 
 ROSTER_SECONDS = 0.1
 """The delay before the roster is rewritten after nodes have disconnected, in seconds. New nodes are added at

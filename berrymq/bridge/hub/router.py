@@ -101,10 +101,10 @@ class Hub(Router):
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
         self.is_ready: Callable[[Peer], bool] = lambda _: True
-        """Returns whether interest may be announced to a peer for the first time: it is not yet while others
-        are found that follow something. Publishers wait for it."""
+        """Returns whether interest may be announced to a peer for the first time. Peers publish only after
+        that, so it is withheld until a hub on NATS knows what other nodes follow."""
         self._reading: Counter[Peer] = Counter()
-        """The queries of each peer for which a `StoredHistory` is read."""
+        """The number of queries of each peer for which a `StoredHistory` is being read."""
         self.takeover = Takeover(self, expected)
         self.histories = Histories(
             self.budget, self.memories, most_messages=keep_messages, most_bytes=keep_bytes
@@ -136,7 +136,7 @@ class Hub(Router):
             super().update_interest(peer, changed)
 
     def announce_first(self) -> None:
-        """Announce interest to those who have waited for it; see `is_ready`."""
+        """Announce interest to the peers to which it was withheld; see `is_ready`."""
         with self.lock:
             for peer in self.peers.values():
                 if peer.connected and not peer.interest_announced:
@@ -269,7 +269,7 @@ class Hub(Router):
         stored = self.stored_history(peer.room)
         if stored is not None:
             self._reading[peer] += 1
-            peer.stream.send(PAST, b'"query":%d' % params.query)  # an answer comes, however long it takes
+            peer.stream.send(PAST, b'"query":%d' % params.query)  # so it waits however long reading takes
             self.loop.call(
                 stored.past, identifier, params.last, partial(self._send_stored, peer, params.query)
             )

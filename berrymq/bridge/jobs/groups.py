@@ -6,9 +6,9 @@ node is a member as long as it is a peer, through all cuts of its link. While it
 nothing and checks, if it is on the same machine, whether its process has ended; then its jobs return at once,
 else with its ttl.
 
-A group may be fed from NATS (`Feed`): then all that is published for it is stored there, and it gets what its
-members wait for. So members of several machines share one queue. It collects here until that begins, and
-where there is no JetStream.
+A group may be fed from NATS (`Feed`): then its jobs are stored there, and it requests as many as its members
+want. So members on several machines share one queue. Until the feed is active, and where there is no
+JetStream, the group collects here.
 
 A group without members goes on collecting for `TTL_SECONDS`, so that a worker may be restarted, and jobs be
 published before the first worker runs.
@@ -100,28 +100,28 @@ NO_NATS = "a durable queue needs NATS with JetStream: link to it (nats://…), o
 
 
 class Feed(Protocol):
-    """Where a group gets its jobs from, if it does not collect them. Used with the lock held, on the loop."""
+    """The source of jobs of a group that does not collect them itself. Used on the loop, with the lock."""
 
     active: bool
-    """Whether the group gets its jobs from here; while not, it collects them itself."""
+    """Whether the group gets its jobs from here; otherwise it collects them itself."""
     opened: bool
-    """Whether it is known whether it can be."""
+    """Whether it is decided if the feed can be active."""
     closed: bool
     """Whether it was closed."""
 
     def changed(self) -> None:
-        """Get jobs for the credit of the members, and give back those that no member wants."""
+        """Request jobs for the credit of the members, and give back those that no member wants."""
 
     def put(self, jobs: bytes) -> None:
         """Store a batch of jobs for this group alone."""
 
     def ask(self, now: int, first: int, answer: Callable[[list[bytes]], object]) -> None:
-        """Get up to so many jobs for one member at once, and the state.
+        """Request jobs for one member without delay, and update the state.
 
         Args:
-            now: the most jobs.
+            now: the limit of jobs.
             first: how many of the next jobs to show.
-            answer: called with those, as batches of one, when the jobs are in the group.
+            answer: called with the next jobs, as batches of one, when the requested jobs are in the group.
         """
 
     def state(self) -> GroupState:
@@ -147,9 +147,9 @@ class KnownGroup:
         """Its name, if it is a durable one."""
         self.feed: Feed | None = None
         self.collects = False
-        """Whether it gets what is published in the room."""
+        """Whether it collects what is published in the room."""
         self.any_settings = False
-        """The settings of the group elsewhere hold."""
+        """Whether its first member accepts the settings that the group has on other machines."""
         self.identifier = identifier
         self.group = group
         self.peers: dict[Peer, Member] = {}
@@ -183,7 +183,7 @@ class KnownGroup:
         with self._hub.lock:
             self.reporting = False
             if not self.is_opened:
-                return  # it answers the joins first
+                return  # the answers to the joins come first
             body = self.state_body()
             for peer in self.peers:
                 if peer.connected and peer.stream.held_bytes < MAX_UNREAD_BYTES:
@@ -194,7 +194,7 @@ class KnownGroup:
 
     @property
     def is_opened(self) -> bool:
-        """Whether it is known whether it has a feed."""
+        """Whether it is decided if it has an active feed."""
         return self.feed is None or self.feed.opened
 
     @property
@@ -203,7 +203,7 @@ class KnownGroup:
         return self.feed is not None and self.feed.active
 
     def collect(self, collects: bool) -> None:
-        """Begin or stop to collect what is published in the room. The lock is held."""
+        """Start or stop collecting what is published in the room. The lock is held."""
         if collects != self.collects:
             self.collects = collects
             (self.room.follow if collects else self.room.unfollow)(self.group, [self.identifier])
@@ -217,7 +217,11 @@ class KnownGroup:
             self.group.accept(jobs, count)
 
     def feed_opened(self, refused: str = "") -> None:
-        """Answer those that have joined before it was known whether there is a feed. The lock is held."""
+        """Answer the peers that joined before the feed was opened. The lock is held.
+
+        Args:
+            refused: why they can't join; "" if they can.
+        """
         for peer in self.peers:
             if refused:
                 peer.stream.send(GROUP, group_body(self.name, refused=refused))
@@ -226,7 +230,7 @@ class KnownGroup:
             self._hub.flush(peer)
 
     def expire(self) -> None:
-        """Have members take no job that they hold: others may get it. The lock is held."""
+        """Have members discard the jobs that they hold, since others may get them. The lock is held."""
         for peer, member in self.peers.items():
             if member.held and peer.connected:
                 ranges = as_ranges(sorted(member.held))
@@ -239,7 +243,7 @@ class KnownGroup:
 
     @property
     def name(self) -> str:
-        """What it is called in frames."""
+        """Its name in frames."""
         return group_name(self.identifier.text, self.durable)
 
     def state(self) -> GroupState:
@@ -257,7 +261,7 @@ class KnownGroup:
 
         Args:
             question: its number.
-            jobs: the next ones, which it is to show.
+            jobs: the next ones, to be shown.
             to: how the member reads buffers.
         """
         memories = [job.memory if isinstance(job, LargeBatchBytes) else None for job in jobs]
@@ -316,7 +320,7 @@ class Groups:
             identifier: the messages that it collects.
             maxsize: its capacity, 0 for no bound; None for any.
             overflow: which jobs are dropped beyond that.
-            durable: the name of a durable one.
+            durable: the name of a durable group; else "".
 
         Raises:
             ValueError: it has other settings, or there are too many groups.
@@ -406,7 +410,7 @@ class Groups:
         return left
 
     def refuse(self, known: KnownGroup, reason: str) -> None:
-        """Close a group that can't be fed as its members want it. The lock is held."""
+        """Close a group that can't have the settings of its members. The lock is held."""
         known.feed_opened(reason)
         known.peers.clear()
         self._close(known)

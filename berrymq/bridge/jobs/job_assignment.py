@@ -159,7 +159,7 @@ class Group:
         self.on_change: Callable[[], object] = lambda: None
         """Called after anything has changed."""
         self.is_fed = False
-        """The jobs come from a feed, which bounds their number, and takes back those that no member wants."""
+        """Whether the jobs come from a feed, which bounds their number and takes back unwanted ones."""
         self.on_finished: Callable[[int], object] = lambda _: None
         """Called with the number of a job that a member has taken."""
         self.on_dropped: Callable[[int], object] = lambda _: None
@@ -471,7 +471,7 @@ class Group:
                 self.on_dropped(number)
 
     def withdraw(self) -> list[tuple[int, bytes]]:
-        """Take all jobs out that no member holds; return them with their numbers, as batches of one."""
+        """Remove all jobs that no member holds; return them with their numbers, as batches of one."""
         withdrawn: list[tuple[int, bytes]] = []
         while self._runs:
             run = self._runs.popleft()
@@ -576,7 +576,11 @@ class Group:
         )
 
     def status(self, state: GroupState) -> dict[str, Any]:
-        """Return a state of it in names and numbers, for the status of a hub."""
+        """Return the state of a group in names and numbers, for the status of a hub.
+
+        Args:
+            state: its state, here or at the feed.
+        """
         return {
             "id": self.follows,
             "depth": state.depth,

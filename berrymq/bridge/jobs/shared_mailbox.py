@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SharedMailbox"]
 
 FED_SECONDS = 0.3
+"""The time for a job to arrive from NATS."""
 
 
 class SharedMailbox:
@@ -69,7 +70,7 @@ class SharedMailbox:
 
     @property
     def least_seconds(self) -> float:
-        """How long a call of ``get`` waits at least: so that a job can come from NATS."""
+        """The minimum timeout of a call of ``get``, in seconds: a job from NATS takes a moment."""
         return FED_SECONDS if self._group.is_fed else 0.0
 
     @property

@@ -35,7 +35,7 @@ def is_nats(address: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NatsAddress:
-    """The servers of one NATS system, and what this process shows to be let in.
+    """The servers of one NATS system, and the credentials of this process.
 
     Attributes:
         secure: whether TLS is required; a server may require it all the same.
@@ -57,7 +57,7 @@ class NatsAddress:
         """Read a URL: ``nats://[user:password@|token@]host[:port][,host[:port] …][?creds=FILE]``, or ``tls://``.
 
         Raises:
-            LinkError: it is none. The text repeats no secret.
+            LinkError: it is malformed. The text of the error holds no secret.
         """
         match = _SCHEME.match(text)
         if match is None or not text.isprintable():
@@ -93,7 +93,7 @@ class NatsAddress:
         return [f"{scheme}://{_shown(host, port)}" for host, port in self.hosts]
 
     def login(self) -> dict[str, Any]:
-        """Return what nats-py takes to be let in. It holds secrets.
+        """Return nats-py's options for authentication, which hold secrets.
 
         Raises:
             LinkError: the file with the credentials can't be used.
@@ -120,7 +120,7 @@ def parse_link_address(address: Address | Endpoint) -> Endpoint | NatsAddress:
 
 
 def _read_credentials(path: Path) -> dict[str, Any]:
-    """Check what is in a file, for nats-py reads one without a JWT for ever, and return its options."""
+    """Check the contents of a file, and return its options: nats-py would read one without a JWT for ever."""
     shown = printable(str(path))
     if importlib.util.find_spec("nkeys") is None:
         raise LinkError("NATS credentials need a package that is not installed: pip install nkeys")
@@ -139,7 +139,7 @@ def _read_credentials(path: Path) -> dict[str, Any]:
 def _parse_host(text: str) -> tuple[str, int]:
     parsed = split_host(text.strip()) if text.isascii() else None
     if parsed is None or not parsed[0]:
-        raise LinkError(f"the URL of a NATS server has no host that could be read; {_EXAMPLE}")
+        raise LinkError(f"the URL of a NATS server has no readable host; {_EXAMPLE}")
     host, port = parsed
     port = DEFAULT_PORT if port is None else port
     if not 0 < port <= 65535:

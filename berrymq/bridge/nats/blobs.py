@@ -1,8 +1,8 @@
 """A message as it is stored: one message of JetStream, or a short one and pieces beside it.
 
 The data is a batch of one message and, behind it, its buffers in a row. What does not fit into one message
-of NATS lies in pieces in a stream of their own, from which the oldest are removed when it is full. Its short
-form is what is left then.
+of NATS lies in pieces in a stream of their own, from which the oldest are removed when it is full. Then only
+the short message is left.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Blob", "blob_of", "number_of_parts", "parts_of", "read_blob", "read_head"]
 
 HEAD_BYTES = 4 * 1024
-"""The most bytes of subject and headers."""
+"""The limit of subject and headers, in bytes."""
 
 BATCH, SIZES, PARTS, OPAQUE = "bmq-batch", "bmq-sizes", "bmq-parts", "bmq-opaque"
 """Headers: the bytes of the batch; those of the sizes of its buffers, a JSON array; the number of pieces; set
@@ -49,7 +49,7 @@ _REASON = "it was stored on NATS in pieces, of which some are gone"
 
 
 class Blob(NamedTuple):
-    """The bytes of a message, and the headers that say how to read them."""
+    """The bytes of a stored message, and the headers that describe them."""
 
     data: bytes
     headers: Mapping[str, str] = MappingProxyType({})
@@ -59,10 +59,10 @@ class Blob(NamedTuple):
         return len(self.data) + HEAD_BYTES <= size
 
     def shortened(self, size: int) -> Blob:
-        """Return what is stored under the identifier of the message, which has pieces beside it if need be.
+        """Return what is stored under the identifier of the message, without what goes into pieces.
 
         Args:
-            size: the limit of a message of NATS.
+            size: the limit of a message of NATS, in bytes.
         """
         if self.fits(size):
             return self
@@ -144,7 +144,7 @@ def read_blob(
             raise ValueError  # noqa: TRY301
         sizes = msgspec.json.decode(data[batch:end], type=list[int])
     except ValueError:  # those of msgspec as well
-        raise FrameError("a stored message whose headers don't fit") from None
+        raise FrameError("a stored message whose headers do not match its data") from None
     is_whole = bool(sizes) and min(sizes) >= 0 and len(data) - end == end_of(sizes)
     memory = Buffers(None, sizes, _REASON)
     if is_whole and parts is None:
@@ -166,12 +166,12 @@ def _number_in(headers: Mapping[str, str], key: str) -> int:
     """
     text = headers.get(key, "")
     if not text.isdecimal() or len(text) > MAX_DIGITS:
-        raise FrameError("a stored message whose headers don't fit")
+        raise FrameError("a stored message whose headers do not match its data")
     return int(text)
 
 
 def _without_payload(data: bytes) -> bytes:
-    """Return a batch whose message says only how large it was."""
+    """Return the batch with an `Opaque` that names the size in place of the payload."""
     batch = parse_batch(data)
     (message,) = parse_messages(batch)
     text = f"a message of {len(data):,} bytes: {_REASON}"

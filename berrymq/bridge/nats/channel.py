@@ -1,4 +1,4 @@
-"""The connection of two nodes over NATS, with the face of a `transport.Channel`."""
+"""The connection of two nodes over NATS, with the interface of a `transport.Channel`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["MeshChannel"]
 
 MAX_HELD = 10_000
-"""What arrived before something that is missing, at most; more is taken for a loss."""
+"""The limit of parts that are held because an earlier one is missing; more than that counts as a loss."""
 MOST_KEPT_BYTES = 256 * 1024
-"""What may be held of one node even when memory is short."""
+"""The bytes that may be held for one node even when memory is short."""
 MAX_HELD_BYTES = 16 * 1024 * 1024
-"""The same in bytes: twice what the other side may have in flight."""
+"""The limit of `MAX_HELD` in bytes: twice what the other side may have in flight."""
 
 
 class MeshChannel:
@@ -43,9 +43,9 @@ class MeshChannel:
         self.epoch = epoch
         self.closed = False
         self.published = 0
-        """How much was published for the other side."""
+        """The number of parts that were published for the other side."""
         self.arrived = 0
-        """How much of what it published has been handled."""
+        """The number of its parts that have been handled."""
         self.received_at = self.written_at = mesh.loop.time()
         self.on_event: Callable[[Event], object] = lambda _: None
         self._mesh = mesh
@@ -53,7 +53,7 @@ class MeshChannel:
         self._parts: list[bytes] = []
         self._parts_bytes = self._held_bytes = 0
         self._lock = threading.Lock()
-        """Held while what is held is counted, and ends."""
+        """Guards the account and `closed`."""
         self._account = mesh.router.budget.open(self._shed)
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -68,14 +68,14 @@ class MeshChannel:
         self._mesh.post(self, text)
 
     def take_pieces(self) -> None:
-        """Report binary messages as `Piece` events, which is done here in any case."""
+        """Do nothing: binary messages are reported as `Piece` events in any case."""
 
     def send_piece(self, head: bytes, data: bytes) -> None:
         """Send one binary message, in two parts; on any thread."""
         self._mesh.post(self, head + data, is_binary=True)
 
     def when_written(self, send: Callable[[], object]) -> None:
-        """Call a function that sends something: at once, for the mesh has no buffer of this connection."""
+        """Call a function that sends something, at once: the mesh has no buffer for this connection."""
         send()
 
     def ping(self) -> None:
@@ -83,11 +83,11 @@ class MeshChannel:
         self._mesh.ping(self)
 
     def act(self, action: Callable[[Any], object]) -> None:
-        """Call a function with what takes the place of a connection's protocol here."""
+        """Call a function with this channel, which takes the place of a connection's protocol."""
         action(self)
 
     def close(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
-        """End the connection, and let the other side know; on any thread."""
+        """End the connection, and notify the other side; on any thread."""
         if self.end():
             self._mesh.loop.call(self._mesh.closed_here, self, code, reason)
 
@@ -103,7 +103,7 @@ class MeshChannel:
         return True
 
     def abort(self) -> None:
-        """End the connection as one that was cut; on any thread."""
+        """Cut the connection; on any thread."""
         self._mesh.loop.call(self._mesh.cut, self)
 
     @property
@@ -123,7 +123,7 @@ class MeshChannel:
                 self._account.grow(self._held_bytes + self._parts_bytes - self._account.held)
 
     def _shed(self, target: int) -> None:
-        """End the connection if more is held; called by the budget when memory is short."""
+        """Cut the connection if it holds more than *target* bytes; called when memory is short."""
         if self._held_bytes + self._parts_bytes > max(target, MOST_KEPT_BYTES):
             peers_log.warning("the connection to a node on NATS is cut: too much is held for it")
             self.abort()
@@ -136,11 +136,11 @@ class MeshChannel:
         Args:
             number: its place.
             data: the part.
-            is_last: it completes the frame.
-            is_binary: it is one of a binary message.
+            is_last: the part completes the frame.
+            is_binary: the part belongs to a binary message.
 
         Raises:
-            FrameError: too much before it is missing, or the frame is too large.
+            FrameError: too much is held for a missing part, or the frame is too large.
         """
         self.received_at = self._mesh.loop.time()
         if number <= self.arrived:
@@ -151,7 +151,7 @@ class MeshChannel:
                 self._held_bytes += len(data)
                 self._count()
                 if len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
-                    raise FrameError("something is missing that was published before")
+                    raise FrameError("an earlier part is missing for too long")
                 self._mesh.expect(self, number - 1)
             return
         self._handle(data, is_last, is_binary)
@@ -176,7 +176,7 @@ class MeshChannel:
             self.on_event(Text(data))
             return
         if len(data) < PIECE_HEAD.size:
-            raise FrameError("a binary message without its first bytes")
+            raise FrameError("a binary message that is shorter than its head")
         number, offset = PIECE_HEAD.unpack_from(data)
         view = memoryview(data)[PIECE_HEAD.size :]
         self.on_event(Piece(number, offset, len(view), 0, view))

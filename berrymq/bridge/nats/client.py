@@ -32,10 +32,10 @@ RECONNECT_SECONDS = 0.25
 PING_SECONDS = 5
 """The interval of pings; a server that leaves two of them unanswered is given up."""
 PENDING_BYTES = 64 * 1024 * 1024
-"""Received of an answer of JetStream and not handled yet; more is dropped."""
+"""The bytes that are received from JetStream and not handled yet; more are dropped."""
 CONNECT_SECONDS = 5
 MIN_PAYLOAD = 16 * 1024
-"""The least limit of a message with which links work, in bytes; NATS's default is 1 MiB."""
+"""The smallest ``max_payload`` with which links work, in bytes; the default of NATS is 1 MiB."""
 
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
@@ -47,13 +47,13 @@ class NoTlsError(OSError):
 
 
 class UnavailableError(LinkError):
-    """NATS is cut, or does not answer: it may do so soon."""
+    """NATS is disconnected or does not answer, which may soon change."""
 
 
 class NatsClient:
     """Connects, subscribes and publishes, until it is closed.
 
-    Used on the I/O thread, where not said otherwise.
+    Used on the I/O thread, except as noted.
 
     Args:
         io: its thread runs everything here.
@@ -96,7 +96,7 @@ class NatsClient:
         self._problem = ""
         """The last error of nats-py, without its secrets."""
         self._refused = False
-        """It does not connect because of that error."""
+        """Whether the server refused the connection for good, because of `_problem`."""
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class NatsClient:
         self._on_up()
 
     def _explain(self, error: Exception | None) -> str:
-        """Return a sentence for people about a failed connection; nats-py's texts hold no secrets of ours."""
+        """Return why a connection has failed, as a sentence; nats-py's texts hold no secrets of ours."""
         text = printable(self._problem or str(error) or type(error).__name__)
         if "authorization" in text.lower():
             return f"the NATS server at {self.address} refuses these credentials"
@@ -249,7 +249,7 @@ class NatsClient:
         """Run a coroutine, which handles its errors, on the event loop of nats-py.
 
         Returns:
-            False before the start and after the end, when it is not run.
+            False before the start and after the end; then it is not run.
         """
         if self._loop is None:
             work.close()

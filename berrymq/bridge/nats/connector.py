@@ -1,4 +1,4 @@
-"""The link of this process to a NATS system, with the face of a `node.Connector`."""
+"""The link of this process to a NATS system, with the interface of a `node.Connector`."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["NatsConnector"]
 
 FIRST_SECONDS = 0.15
-"""How long a new node waits for others to answer its first words."""
+"""How long a new node waits for others to answer its ``hello``."""
 SETTLE_SECONDS = 3.0
-"""How long it waits at most until those have linked."""
+"""The time limit for those to link."""
 POLL_SECONDS = 0.005
 LEAVE_SECONDS = 3.0
-"""The longest time for the last words to NATS."""
+"""The time limit for leaving the room."""
 
 
 class NatsConnector:
@@ -85,10 +85,10 @@ class NatsConnector:
         return stats
 
     def open(self, timeout: float) -> None:
-        """Connect, and return when the nodes that are there have announced what they follow.
+        """Connect, and return when the other nodes have announced what they follow.
 
         Raises:
-            LinkError: it failed. The text says why.
+            LinkError: it failed; the text gives the reason.
         """
         deadline = monotonic() + timeout
         done: Future[None] = Future()
@@ -113,11 +113,11 @@ class NatsConnector:
         self._queues.open(min(deadline, monotonic() + SETTLE_SECONDS))
 
     def call(self, method: str, params: dict[str, Any], timeout: float) -> msgspec.Raw:
-        """Call ``keep`` or ``kept``, which a hub has otherwise.
+        """Call ``keep`` or ``kept``, which are methods of a hub elsewhere.
 
         Raises:
             LinkError: it is another method.
-            RpcError: it has failed.
+            RpcError: the call failed.
         """
         history = self._mesh.history
         if method == "keep":
@@ -136,13 +136,13 @@ class NatsConnector:
         """Return the newest kept message that an identifier matches; None without one.
 
         Raises:
-            LinkError: it has failed.
+            LinkError: NATS does not answer, or the call failed.
         """
         found: list[Retained] = self._wait_for(partial(self._mesh.history.past, identifier, 1), timeout)
         return as_batch(found[-1][2]) if found else None
 
     def _wait_for(self, call: Callable[..., object], timeout: float) -> Any:
-        """Return what a call of the history gives."""
+        """Return the result of a call of the history; raise `LinkError` if it failed."""
         result: Future[Any] = Future()
         self.node.empty_outbox()  # what was published before is among it
         self.node.loop.call(partial(call, done=result.set_result))
@@ -166,7 +166,7 @@ class NatsConnector:
         return True
 
     def _is_flushed(self) -> bool:
-        """Return whether the other nodes have everything that was published, and what is to be is stored."""
+        """Return whether the other nodes, and JetStream, have everything that was published."""
         peers, connected = self._mesh.peers, self.connected
         return (
             self._mesh.records.recorder.is_idle
@@ -178,7 +178,7 @@ class NatsConnector:
         """End the link, after up to *flush* seconds for the last messages.
 
         Returns:
-            The number of messages that others did not get.
+            The number of messages that were not delivered.
         """
         if self.closed:
             return 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DirectClient"]
 
 MAX_BUFFERED = 65 * 1024 * 1024
-"""The most that is held of a message which has not arrived completely; NATS allows messages of 64 MiB."""
+"""The limit of an incomplete message, in bytes; NATS allows messages of 64 MiB."""
 
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 
@@ -34,7 +34,7 @@ _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
 class DirectClient(Client):
     """Hands messages of some subscriptions over where they are read, and writes where they are published.
 
-    What the server says beside messages is nats-py's, and handled on its own loop: so its parser never has to
+    Everything else that the server sends is handled by nats-py, on its own loop. So its parser never has to
     wait, and may be run by whichever thread reads.
 
     Args:
@@ -52,7 +52,7 @@ class DirectClient(Client):
 
     @property
     def socket_transport(self) -> SocketTransport | None:
-        """The present connection, or the last one."""
+        """The transport of the current connection, or of the last one."""
         transport = self._transport
         return transport if isinstance(transport, SocketTransport) else None
 
@@ -75,7 +75,9 @@ class DirectClient(Client):
         if transport is None or not self.is_connected:
             return
         if len(payload) > self.max_payload:  # for that the server would end the connection
-            peers_log.warning("%d bytes are more than the NATS server takes", len(payload))
+            peers_log.warning(
+                "a message of %d bytes is not published: the NATS server does not accept it", len(payload)
+            )
         elif headers:
             transport.write(hpub_cmd(subject, reply, _encode_headers(headers), payload))
         else:
@@ -105,7 +107,7 @@ class DirectClient(Client):
             with suppress(StopIteration):
                 step.send(None)
                 step.close()
-                raise RuntimeError("the parser has to wait")
+                raise RuntimeError("nats-py's parser awaited something")
             if len(parser.buf) > MAX_BUFFERED:
                 raise errors.ProtocolError
 
@@ -143,7 +145,7 @@ class DirectClient(Client):
             self._later(super()._process_info(info))
 
     def _require_tls(self, info: dict[str, Any]) -> None:
-        """Have TLS used where the URL requires it, and not only where the server does.
+        """Use TLS where the URL requires it, and not only where the server does.
 
         Raises:
             NoTlsError: the server has none.

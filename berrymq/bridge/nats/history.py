@@ -1,9 +1,9 @@
 """The history of a room on NATS: what is kept is a record, and is read from its stream.
 
-What a reader gets is exact by two questions to the other nodes (`Records.settle`). After the first one, what
-they published before they knew what the reader follows is stored, and everything else comes live. The second
-one is behind the live copies of what was read. So, as at a hub, what comes live before the answer may be in
-it, and what comes after it is not.
+Two questions to the other nodes (`Records.settle`) make a replay followed by live messages complete. After
+the first one, everything that they published before they knew what the reader follows is stored; the rest
+arrives live. The answers to the second one arrive after the live copies of what was read. So, as at a hub,
+messages that arrive live before the result may also be in it, and those that arrive after it are not.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ __all__ = ["NatsHistory"]
 KEPT = "kept"
 """The purpose of a record whose messages are kept."""
 KEPT_BYTES = 256 * 1024 * 1024
-"""What is stored of the messages of one `keep`; beyond that the oldest are removed."""
+"""The limit of the stored messages of one `keep`; beyond that the oldest are removed."""
 MAX_READ, MAX_READ_BYTES = 100_000, 64 * 1024 * 1024
-"""What is read at a time at most: the newest."""
+"""The limits of one read: the newest messages, and their bytes."""
 READ_TURN = 200
-"""The messages that are read without a break."""
+"""The number of messages after which reading yields to other work."""
 MAX_PIECES_BYTES = 256 * 1024 * 1024
-"""The pieces among that; of older messages an `Opaque` comes."""
+"""The limit of the pieces of one read; older messages that have pieces arrive as an `Opaque`."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_SECONDS = 1e11
 """Seconds since 1970 that are taken for a time."""
@@ -63,7 +63,7 @@ MAX_SHOWN = 200
 """The limit of identifiers in a status."""
 
 TRY_SECONDS = 10.0
-"""The time in which a call is tried again while NATS is cut, or its servers agree on a leader."""
+"""How long a call is repeated while NATS is disconnected, or its servers elect a leader."""
 RETRY_SECONDS = 0.2
 
 
@@ -78,17 +78,17 @@ class NatsHistory:
 
     def __init__(self, router: Router, client: NatsClient, records: Records) -> None:
         self._memories = router.memories
-        self._open_memory = router.memories.open if router.is_hub else Own  # others get it from a hub
+        self._open_memory = router.memories.open if router.is_hub else Own  # a hub passes it on
         self._client = client
         self._records = records
         self._jetstream = records.jetstream
 
     def keep(self, identifier: Identifier, last: int, by: str, done: Done) -> None:
-        """Keep the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
+        """Retain the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
         self._run(lambda: self._keep(identifier, last, by), done)
 
     def kept(self, done: Done) -> None:
-        """Give what is kept, as the wire's ``kept`` does."""
+        """Pass what is retained to *done*, as the wire's ``kept`` returns it."""
         self._run(self._kept, done)
 
     def history(
@@ -101,7 +101,7 @@ class NatsHistory:
         to: Offers | None,
         downloads: Downloads,
     ) -> None:
-        """Give the messages that an identifier matches, as the wire's ``history`` does."""
+        """Pass the messages that an identifier matches to *done*, as the wire's ``history`` returns them."""
 
         async def read() -> dict[str, Any]:
             await self._records.settle()
@@ -113,9 +113,10 @@ class NatsHistory:
         self._run(read, done)
 
     def past(self, identifier: Identifier, last: int | None, done: Done) -> None:
-        """Give the kept messages that an identifier matches, in order, for a subscriber of live messages.
+        """Pass the retained messages that an identifier matches to *done*, in order, for a live subscriber.
 
-        What the subscriber follows is announced already. What comes live after it is not among them.
+        The interest of the subscriber is announced before. Live messages after the call of *done* are not
+        among them.
         """
 
         async def read() -> list[Retained]:
@@ -130,7 +131,7 @@ class NatsHistory:
     # -- calls -----------------------------------------------------------------------------------------------
 
     def _run(self, call: Callable[[], Awaitable[Any]], done: Done) -> None:
-        """Run a call, again while NATS is cut, and give its result."""
+        """Run a call, repeat it while NATS is disconnected, and pass on its result."""
 
         async def run() -> None:
             outcome: Any = LinkError("the link to NATS is closed")
@@ -233,7 +234,7 @@ class NatsHistory:
                 for number, stored in enumerate(
                     await self._jetstream.newest(name, subjects, most, MAX_READ_BYTES)
                 ):
-                    await self._let_others(number)
+                    await self._yield_turn(number)
                     with self._unreadable():
                         batch = read_head(stored.data, stored.headers)
                         found.setdefault((batch.origin, batch.first), Message(stored, batch))
@@ -242,7 +243,7 @@ class NatsHistory:
         pieces = 0
         read: list[Retained] = []
         for place, one in enumerate(reversed(newest)):
-            await self._let_others(place)
+            await self._yield_turn(place)
             number = number_of_parts(one.stored.headers)
             parts = None
             if number and pieces + number * self._client.max_payload <= MAX_PIECES_BYTES:
@@ -257,8 +258,8 @@ class NatsHistory:
         return read
 
     @staticmethod
-    async def _let_others(number: int) -> None:
-        """Let the I/O thread go on with other work after so many messages."""
+    async def _yield_turn(number: int) -> None:
+        """Yield to other work of the I/O thread after each `READ_TURN` messages."""
         if number % READ_TURN == READ_TURN - 1:
             await asyncio.sleep(0)
 
@@ -267,7 +268,7 @@ class NatsHistory:
 
         Args:
             batch: the message.
-            number: of its pieces.
+            number: the number of its pieces.
         """
         name, beginning = self._records.pieces
         subjects = f"{beginning}.{token_of(batch.origin)}.{batch.first}.*"
@@ -279,7 +280,7 @@ class NatsHistory:
 
     @contextmanager
     def _unreadable(self) -> Iterator[None]:
-        """Leave a message out that can't be read."""
+        """Skip a message that can't be read, and log it."""
         try:
             yield
         except FrameError as error:
@@ -327,7 +328,7 @@ def newest_of(
 def in_order(messages: list[Message]) -> list[Message]:
     """Return messages in the order of storing, and those of each origin in the order of publishing.
 
-    What was stored again after a cut, or in several streams, may have other places.
+    Messages that were stored again after a cut, or in several streams, may lie in another order.
     """
     places = sorted(messages, key=lambda one: (one.stored.at, one.stored.sequence))
     by_origin: dict[str, Iterator[Message]] = {}

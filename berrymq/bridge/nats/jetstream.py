@@ -40,16 +40,16 @@ __all__ = [
 ]
 
 CALL_SECONDS = 5.0
-"""The time for one answer of JetStream."""
+"""The timeout of one call of JetStream."""
 LEADER_SECONDS = 5.0
-"""The time for a cluster to agree on a leader."""
+"""The time limit for a cluster to elect a leader."""
 READ_AT_ONCE = 1_000
 """The messages that are requested at a time."""
 IDLE_SECONDS = 30
 """The server removes a consumer that was not used for so long."""
 MAX_LATEST_BYTES = 16 * 1024 * 1024
 WINDOW = 256
-"""The least number of messages at the end of a stream that are searched for the newest."""
+"""The smallest number of messages at the end of a stream that are searched for the newest."""
 
 NO_STREAM, DIFFERENT = 10059, 10058
 NO_JETSTREAM, NO_LEADER, NO_REPLICAS = {10039, 10076}, {10008, 10009}, {10005, 10074}
@@ -117,7 +117,7 @@ def filters_of(beginning: str, identifier: Identifier, *, published_wildcards: b
     Args:
         beginning: that of the subjects of the stream.
         identifier: the messages.
-        published_wildcards: only those of messages that were published with a wildcard.
+        published_wildcards: return only the subjects of messages that were published with a wildcard.
     """
     namespace, name, action = _tokens_of(identifier)
     wildcard = token_of("*")
@@ -174,7 +174,7 @@ class JetStream:
         """Return configuration and state of all streams with such subjects.
 
         Raises:
-            LinkError: see `call`; or not all of them can be listed, for the servers have lost one just now.
+            LinkError: see `call`; or the list is incomplete, because a server was lost just now.
         """
         found: list[dict[str, Any]] = []
         while True:
@@ -187,9 +187,9 @@ class JetStream:
                 return found
 
     async def create(self, config: dict[str, Any]) -> None:
-        """Create a stream, on several servers of a cluster, in files where the server has room for some.
+        """Create a stream, on several servers of a cluster, in files if the server has storage for them.
 
-        A stream of the name whose configuration differs is changed to have this one.
+        An existing stream of that name is updated if its configuration differs.
         """
         limits = (await self.call("INFO"))["limits"]
         config = {**config, "storage": "memory" if limits.get("max_storage") == 0 else "file"}
@@ -225,7 +225,7 @@ class JetStream:
 
         Args:
             name: the stream.
-            subjects: theirs, with wildcards of NATS.
+            subjects: those of the messages, with wildcards of NATS.
             most: the limit of messages.
             most_bytes: the limit of their bytes.
         """
@@ -255,7 +255,7 @@ class JetStream:
     async def _read(
         self, name: str, subjects: str, policy: dict[str, Any], most: int, most_bytes: int
     ) -> list[Stored]:
-        """Return the newest of the messages that a consumer of some subjects is given."""
+        """Return the newest of the messages that a consumer of some subjects receives."""
         consumer = await self.call(
             f"CONSUMER.CREATE.{name}",
             {
@@ -316,7 +316,7 @@ def place_of(reply: str) -> tuple[int, int]:
     """Return when a message was stored, in microseconds since 1970, and its number in the stream.
 
     Raises:
-        LinkError: the server does not say it.
+        LinkError: the reply subject is malformed.
     """
     tokens = reply.split(".")
     offset = 0 if len(tokens) == 9 else 2  # later servers put their domain and account before

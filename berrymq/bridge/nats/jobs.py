@@ -1,7 +1,7 @@
 """Shared queues over NATS: each has a stream on JetStream, and all machines take from one consumer of it.
 
 A shared queue is a record, so each node stores what is published there (``recorder.py``), each message once.
-The jobs wait at the server. A hub, or a node that is alone on NATS, requests as many as its members have
+The jobs wait at the server. A hub, or a node on NATS without a hub, requests as many as its members have
 credit for, and puts them into its own `Group`, which assigns them. So the order of a group is that of its
 stream, and what a hub does for its nodes holds over NATS too. But a job that comes for a consumer which waits
 no longer passes through there: it is given back at once, and until it is back others may get the next one.
@@ -9,13 +9,12 @@ no longer passes through there: it is given back at once, and until it is back o
 The life of a job, after it was stored:
 
     requested    `JobQueue._pulls`: for consumers that wait, and a few jobs ahead
-    held         `JobQueue._places`, by its number in the group; every second the server is informed of it
+    held         `JobQueue._places`, by its number in the group; reported to the server every second
     taken        acknowledged, until the server has confirmed that
-    given back   the server gives it to others at once, before later ones; also what was requested in vain
+    given back   the server gives it to others at once, before later ones; so are unwanted jobs
 
-What a process or hub holds that is killed is given to others when `ACK_SECONDS` have passed. Therefore
-members must not take what they hold any more as soon as the connection is cut: it may be others' before it
-is up.
+The jobs that a killed process or hub held are given to others after `ACK_SECONDS`. Therefore members must not
+take what they hold once the connection is cut: others may have it before the connection is up again.
 
 Until the stream is there, and on a server without JetStream, a group collects in its process as at a hub
 without NATS. What it has then, it puts into the stream.
@@ -66,21 +65,21 @@ CONSUMER = "members"
 """The consumer that all members of a group have in common."""
 
 ACK_SECONDS = 5.0
-"""The server gives a job to others when it has not heard of it for so long."""
+"""The server gives a job to others when it was neither acknowledged nor reported as held for so long."""
 SAFE_SECONDS = 4.0
-"""For so long it certainly does not; the rest is for what is on the way."""
+"""For so long after a report it certainly does not; the difference allows for the way to the server."""
 ACK_AGAIN_SECONDS = 2.0
-"""The time after which an acknowledgement is repeated that was not confirmed."""
+"""The time after which an unconfirmed acknowledgement is repeated."""
 PULL_SECONDS = 5.0
 """The time for which a request for jobs is valid. It can't be taken back: a job that comes for a consumer
 that waits no longer is given back, which takes a moment."""
 OWN_SECONDS = 0.5
-"""How long a question waits at most for what was published and taken here before."""
+"""How long a question waits at most for the server to confirm what was published and taken here before."""
 RESUME_SECONDS = 0.5
 """The wait after a cut before jobs are requested: what members here and elsewhere have taken is to be
 acknowledged first."""
 RECENT_SECONDS, MAX_RECENT = 3.0, 5_000
-"""Acknowledgements that are repeated after a cut, though they were confirmed."""
+"""The age and the number of confirmed acknowledgements that are repeated after a cut."""
 REOPEN_SECONDS = 1.0
 SYSTEM = "$"
 """Subjects that begin so are the server's: an answer there would be a call of it, made in our name."""
@@ -88,7 +87,7 @@ USED_SECONDS = 0.5
 """The time for others to answer whether they use a queue."""
 
 IDLE_SECONDS = 0.04
-"""What members do not want any more is given back when none has taken a job for so long."""
+"""Jobs that members do not want any more are given back when none has taken a job for so long."""
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
 """The jobs that are requested and have not arrived, at most."""
@@ -110,11 +109,11 @@ class Place(NamedTuple):
     """A job that is held."""
 
     reply: str
-    """Where the server is told about it."""
+    """The subject for its acknowledgement."""
     key: tuple[str, int]
     """Its origin and sequence number."""
     at: float
-    """When it was requested, or the server was last told that it is held."""
+    """When it arrived, or was reported to the server as held last."""
 
 
 class _RefusedError(Exception):
@@ -152,7 +151,7 @@ class JobQueues:
         self._confirmed: deque[tuple[int, tuple[str, str, float]]] = deque(maxlen=MAX_RECENT)
         """The latest confirmed ones; a server that was killed may have forgotten them."""
         self._returns: dict[int, JobQueue] = {}
-        """Who waits for the confirmation that jobs were given back."""
+        """The queues that wait for the confirmation that jobs were given back, by its number."""
         self._numbers = itertools.count(1)
         self._subject = subject
         self._receiving: asyncio.Task[None] | None = None
@@ -225,7 +224,7 @@ class JobQueues:
             queue.pause()
 
     def tick(self) -> None:
-        """Have the server know what is held here, each second."""
+        """Report to the server what is held here, each second."""
         now = self.router.loop.time()
         if not self.inbox:
             return
@@ -360,7 +359,7 @@ class JobQueues:
             _log.debug("old queues on NATS can't be removed: %s", error)
 
     def refuse(self, known: KnownGroup, reason: str) -> None:
-        """Close a group that its members can't have as they want it."""
+        """Close a group whose settings the server or other members do not allow."""
         with self.router.lock:
             if self.groups is not None:
                 self.groups.refuse(known, reason)
@@ -408,7 +407,7 @@ class JobQueue:
         group.on_dropped = self._dropped
         self._places: dict[int, Place] = {}
         self._returning = 0
-        """The number of what was given back, until the server has confirmed it."""
+        """The number of the last return of jobs, until the server has confirmed it; else 0."""
         self._returned_at = 0.0
         self._returned: list[Place] = []
         """Jobs to be given back when the connection is up."""
@@ -429,9 +428,9 @@ class JobQueue:
         self._pull_ended = asyncio.Event()
         self._begins = False
         self._is_ready = False
-        """The consumer is there."""
+        """Whether the consumer exists."""
         self._paused = False
-        """The connection was cut."""
+        """Whether the connection was cut, and jobs are not requested again yet."""
         self.closed = False
         self._state = GroupState()
 
@@ -445,14 +444,14 @@ class JobQueue:
         self.active = self._group.is_fed = is_known
         self._known.collect(not is_known)
         if is_known:
-            self._group.stop_deduplicating()  # what comes again from NATS was not taken
+            self._group.stop_deduplicating()  # a job that NATS delivers again was not taken
             self._give_back()
         else:  # the stream was deleted
             self._is_ready = False
             self._queues.router.loop.call(self.begin)
 
     def begin(self) -> None:
-        """Have a stream and the consumer."""
+        """Create the stream and the consumer, if they do not exist."""
         if not (self._begins or self._is_ready or self.closed) and self._queues.inbox:
             self._begins = True
             self._run(self._begin())
@@ -678,7 +677,7 @@ class JobQueue:
             place = self._places.pop(number, None)
             if place is not None:
                 places.append(place)
-            else:  # it was collected here, before there was the stream
+            else:  # it was collected here, before the stream existed
                 self.put(data)
         self._return(places)
 
@@ -691,7 +690,7 @@ class JobQueue:
             self._returned_at = self._queues.router.loop.time()
 
     def returned(self, number: int) -> None:
-        """Request jobs again, after those that were given back are others' or come again first."""
+        """Request jobs again, once the server has confirmed that it has those that were given back."""
         if number == self._returning:
             self._returning = 0
             self.changed()
@@ -706,7 +705,7 @@ class JobQueue:
     # -- cuts ------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Have members take nothing more of what they hold: others may get it before the connection is up."""
+        """Prevent members from taking what they hold: others may get it before the connection is up."""
         self._paused = True
         self._returning = 0
         self._pulls.clear()
@@ -731,7 +730,7 @@ class JobQueue:
         self.changed()
 
     def tick(self, now: float) -> None:
-        """Have the server know what is held here, and forget requests without an answer."""
+        """Report to the server what is held here, and discard requests without an answer."""
         if self._paused:
             return
         for number, place in self._places.items():
@@ -790,7 +789,7 @@ class JobQueue:
         self.changed()
 
     async def _fetch(self, most: int) -> None:
-        """Get jobs that wait at this moment into the group, beyond the credit of its members."""
+        """Move jobs that wait at the server into the group, beyond the credit of its members."""
         loop = asyncio.get_running_loop()
         number = self._request(most, no_wait=True)
         deadline = loop.time() + OWN_SECONDS
@@ -800,7 +799,7 @@ class JobQueue:
                 await asyncio.wait_for(self._pull_ended.wait(), left)
 
     async def _inspect(self, first: int) -> list[bytes]:
-        """Read the state, and return the next jobs without getting them."""
+        """Read the state, and return the next jobs, which stay at the server."""
         jetstream = self._queues.records.jetstream
         info, consumer = await asyncio.gather(
             jetstream.call(f"STREAM.INFO.{self.stream}"),
@@ -853,7 +852,7 @@ def _headers_of(text: bytes) -> dict[str, str]:
 
 
 def _age_of(stream: dict[str, Any]) -> float:
-    """Return the age of a stream, in seconds; 0 if the server does not say it."""
+    """Return the age of a stream, in seconds; 0 if the server does not report it."""
     from datetime import datetime
 
     try:

@@ -1,8 +1,8 @@
 """The nodes of a room on NATS: they find each other, and each pair keeps one stream up.
 
-A node says ``hello`` to all when it comes and every few seconds. Of two nodes the one with the smaller id
-opens the connection between them (``open``), the other one accepts (``opened``); both say how much of the
-former stream they have, so it resumes, or starts again where one of them has none. Whatever goes missing, a
+A node sends ``hello`` to all when it joins and every few seconds. Of two nodes the one with the smaller id
+opens the connection between them (``open``), the other one accepts (``opened``); both report how much of the
+former stream they have, so it resumes, or starts again where one of them has none. Whatever is lost, a
 message of NATS or the whole server, cuts the connection, and it is opened again.
 """
 
@@ -55,29 +55,29 @@ __all__ = ["Mesh", "Remote"]
 TICK_SECONDS = 1.0
 """The interval of checks: connections that are to be opened again, and what was published last."""
 HELLO_SECONDS = 10.0
-"""The interval in which a node says that it is there."""
+"""The interval of ``hello``."""
 MISSING_SECONDS = 0.5
-"""How long something may be missing that was published before what has arrived: it is in another queue."""
+"""How long an earlier part may be missing: it may have taken the other subject."""
 REOPEN_SECONDS = 0.05
 """The wait before a connection is opened again that was cut by one of its ends."""
 STORE_SECONDS = 2.0
-"""How long leaving waits at most until everything is stored."""
+"""How long leaving waits at most for everything to be stored."""
 GONE_SECONDS = 3600.0
-"""A node that has not been heard of for so long is forgotten."""
+"""A node from which nothing was received for so long is forgotten."""
 UNLINKED_SECONDS = 30.0
-"""The same for one that has never been linked: it says again that it is there."""
+"""The same for one that has never been linked: its next ``hello`` makes it known again."""
 
 MAX_REMOTES = 1_000
 """The number of other nodes in a room; more are left out until some have gone."""
 MAX_MEMBERS = 100
 """The number of nodes of a hub that others know by name."""
 HEAD_BYTES = 256
-"""The most bytes that the first line of a part takes."""
+"""The limit of the first line of a part, in bytes."""
 RECEIVER_BYTES = 64
 """The same for each receiver of a broadcast."""
 
 QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
-"""Where a question or an answer passes, the next one is often near."""
+"""The members of a frame by which questions and answers are recognised: soon after one comes the next."""
 MARK_BYTES = 256
 MAX_UNHANDLED_BYTES = 16 * 1024 * 1024
 """How much is read before it is handled."""
@@ -95,7 +95,7 @@ class Remote:
     def __init__(self, id: str, name: str) -> None:
         self.id = id
         self.name = name
-        self.heard_at = 0.0
+        self.received_at = 0.0
         self.epoch = ""
         """That of the connection which this side opens."""
         self.stream = ""
@@ -105,14 +105,14 @@ class Remote:
         self.members: tuple[str, ...] = ()
         """Of a hub: the names of its nodes in the room."""
         self.greeted = False
-        """It knows of this node."""
+        """Whether it knows this node."""
 
 
 class Mesh:
-    """This node among those of one room on NATS. Used on the I/O thread, where not said otherwise.
+    """This node among those of one room on NATS. Used on the I/O thread, except as noted.
 
     Frames may be read by a thread that waits for an answer (`pump`), and published by any. All else is left
-    to the I/O thread, in order: what arrives after a notice waits until that has been handled.
+    to the I/O thread, in order: what arrives after a notice is handled after it.
 
     Locks: that of the router, then `_publishing`, which is held while parts are numbered and published.
 
@@ -176,7 +176,7 @@ class Mesh:
 
     def _known_peers(self) -> list[tuple[Peer, float]]:
         return [
-            (one.peer, one.heard_at)
+            (one.peer, one.received_at)
             for one in self._remotes.values()
             if one.peer is not None and self.router.peers.get(one.peer.id) is one.peer
         ]
@@ -193,9 +193,9 @@ class Mesh:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all nodes that are known are linked, and have announced what they follow; on any thread.
+        """Whether all known nodes are linked and have announced what they follow, and the records are known.
 
-        And whether it is known what is to be stored.
+        On any thread.
         """
         return self.records.listed and all(
             one.peer is not None and one.peer.connected and one.peer.interest_known
@@ -208,7 +208,7 @@ class Mesh:
         """Connect; on any thread. It may be called again after it has failed.
 
         Args:
-            done: called on the I/O thread with None, or with why it failed.
+            done: called on the I/O thread with None, or with the error.
         """
         subjects = [subject_of(self._token), subject_of(self._token, self._id)]
         self.loop.call(self._client.start, subjects, done)
@@ -245,7 +245,7 @@ class Mesh:
         return tuple(members)
 
     def members_changed(self) -> None:
-        """Let others know which nodes a hub has in the room, if that has changed."""
+        """Announce which nodes a hub has in the room, if that has changed."""
         if self.connected and self._members() != self._greeted_with:
             self._greet(answer=False)
 
@@ -275,14 +275,14 @@ class Mesh:
                     self.ping(channel)
         for remote in list(self._remotes.values()):
             gone = UNLINKED_SECONDS if remote.peer is None else GONE_SECONDS
-            if remote.channel is None and now - remote.heard_at > gone:
+            if remote.channel is None and now - remote.received_at > gone:
                 self._forget(remote)
         self.loop.call_later(TICK_SECONDS, self._tick)
 
     # -- opening ---------------------------------------------------------------------------------------------
 
     def _open(self, remote: Remote) -> None:
-        """Open the connection, if that is for this side to do."""
+        """Open the connection, if this side is the one that opens it."""
         if self._closed or remote.channel is not None or self._id > remote.id:
             return
         remote.epoch = secrets.token_hex(8)
@@ -330,7 +330,7 @@ class Mesh:
         self._attach(remote, notice, notice.received if resumes else None, answer.stream)
 
     def _opened(self, remote: Remote, notice: Notice) -> None:
-        """Attach, for the other side has accepted the connection."""
+        """Attach after the other side has accepted the connection."""
         if not notice.epoch or notice.epoch != remote.epoch:
             return
         remote.epoch = ""
@@ -506,7 +506,7 @@ class Mesh:
         channel = remote.channel if remote is not None else None
         if remote is None or channel is None:
             return
-        remote.heard_at = now = self.loop.time()
+        remote.received_at = now = self.loop.time()
         if any(mark in data[:MARK_BYTES] for mark in QUESTION_MARKS):
             self._asked_at = now
             if self.router.is_hub:
@@ -537,7 +537,7 @@ class Mesh:
                 peers_log.warning("a node on NATS is left out: there are %d in the room", MAX_REMOTES)
                 return
             remote = self._remotes[notice.id] = Remote(notice.id, notice.name)
-        remote.heard_at = self.loop.time()
+        remote.received_at = self.loop.time()
         remote.name = notice.name or remote.name
         if notice.kind == "hello":
             self._hello(remote, notice)
@@ -551,7 +551,7 @@ class Mesh:
             self._handle_connection(remote, notice)
 
     def _hello(self, remote: Remote, notice: Notice) -> None:
-        """Open the connection to a node, or let it know of this one, so that it does."""
+        """Open the connection to a node, or send it a ``hello``, so that it opens one."""
         remote.members = notice.members[:MAX_MEMBERS]
         if remote.peer is not None:
             remote.peer.members = remote.members
@@ -668,10 +668,10 @@ class Mesh:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def leave(self, done: Callable[[int], object]) -> None:
-        """Leave the room, after a moment for what is still to be stored.
+        """Leave the room, after at most `STORE_SECONDS` for what is not stored yet.
 
         Args:
-            done: called at the end, with the number of messages that others did not get.
+            done: called at the end, with the number of messages that were not delivered.
         """
         if self._leaving:
             done(0)
@@ -693,7 +693,7 @@ class Mesh:
         self.jobs.close()
         lost = self.records.close()
         if lost:
-            peers_log.warning("%d messages were not stored on NATS: it is left before", lost)
+            peers_log.warning("%d messages were not stored on NATS before it was left", lost)
         for remote in list(self._remotes.values()):
             if remote.channel is not None:
                 remote.channel.end()
@@ -721,4 +721,4 @@ def check_platform() -> None:
     from .asyncio_loop import can_be_embedded
 
     if not can_be_embedded():
-        raise LinkError("links over NATS need a system with epoll or kqueue, which Windows has not")
+        raise LinkError("links over NATS need a system with epoll or kqueue, which Windows lacks")

@@ -1,4 +1,4 @@
-"""The shared queues of a node that is alone on NATS: it is the hub of its own, and their only member.
+"""The shared queues of a node on NATS without a hub: it is both the hub of its groups and their only member.
 
 The frames of shared queues (``protocol/group_frames.py``) pass between the two halves on the loop, in order,
 and through no stream; buffers are handed over as they are.
@@ -42,7 +42,7 @@ class _Offers(Offers):
 
 
 class _Stream:
-    """Passes frames to the other half, with the face of a `Stream`."""
+    """Passes frames to the other half, with the interface of a `Stream`."""
 
     capacity = 1 << 30
     held_bytes = 0
@@ -59,7 +59,7 @@ class _Stream:
 
 
 class _Half:
-    """One half as the other one sees it, with the face of a `Peer`."""
+    """One half as the other one sees it, with the interface of a `Peer`."""
 
     connected = True
     channel = None
@@ -99,7 +99,7 @@ class OwnQueues:
         self._is_scheduled = False
 
     def open(self, deadline: float) -> None:
-        """Share the queues that there are, and wait until their groups are open, but not past *deadline*."""
+        """Share the existing queues, and wait until their groups are open, but not past *deadline*."""
         node = self._node
         with node.lock:
             node.shared.link_is_up(self._hub, resumed=False)
@@ -110,7 +110,7 @@ class OwnQueues:
                     joined.wait(max(0.0, deadline - monotonic()))
 
     def close(self) -> None:
-        """Give back what was not taken; the queues collect in this process again. On any thread."""
+        """Return untaken jobs; afterwards the queues collect in this process again. On any thread."""
         node = self._node
         if node.shared.peer is self._hub:
             node.shared.leave()

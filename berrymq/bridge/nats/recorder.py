@@ -1,4 +1,4 @@
-"""What a node publishes is stored in the streams of its room's records, once and whatever NATS does.
+"""Stores what a node publishes in the streams of its room's records, exactly once, also after a cut.
 
 A recorder is a subscriber of its room, as a peer on NATS is: it gets what is published here, not what others
 publish. Each message is published on JetStream under the id ``ORIGIN:NUMBER``, and held until JetStream has
@@ -40,22 +40,23 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
-"""What is held for JetStream at most; beyond that the oldest is dropped."""
+"""The limit of what is held until JetStream has acknowledged it; beyond that the oldest are dropped."""
 ENTRY_BYTES = 600
 """The approximate memory for a message that is held beside its bytes."""
 WINDOW, WINDOW_BYTES = 1_000, 4 * 1024 * 1024
-"""The messages that JetStream has not acknowledged, at most."""
+"""The limits of what is in flight to JetStream: messages, and their bytes."""
 ACK_SECONDS = 5.0
-"""The time after which a message is published again that was not acknowledged."""
+"""The time after which an unacknowledged message is published again."""
 RETRY_SECONDS = 0.5
 """The wait after JetStream could not take a message for the moment."""
 WARN_SECONDS = 5.0
 MAX_ROUTES = 4_096
 
 UNAVAILABLE = {429, 503}
-"""Codes of what passes: too much at once, or no leader."""
+"""Codes of temporary errors: too much at once, or no leader."""
 FULL = 507
-"""Our code for what JetStream refuses for good with 503: the stream is full, and discards what is new."""
+"""Our code for a permanent error that JetStream also reports as 503: the stream is full, and discards new
+messages."""
 
 _log = logging.getLogger("berrymq")
 
@@ -79,12 +80,12 @@ class Recorder:
         router: this node, or a hub.
         client: the connection.
         pieces: the beginning of the subjects of what is too large for one message.
-        on_missing: called when a stream is not there.
+        on_missing: called when a stream does not exist.
         stats: counts what can't be stored as dropped.
     """
 
     role = "mesh"
-    """As of a peer on NATS: what comes from one is not passed to it."""
+    """The role of a peer on NATS: messages of such peers are not passed to it."""
 
     def __init__(
         self,
@@ -122,7 +123,11 @@ class Recorder:
         self._stats = stats
 
     def set_streams(self, streams: dict[str, Identifier]) -> None:
-        """Store these from now on, and no more what was to be stored in others."""
+        """Store messages in these streams from now on, and discard what is not yet stored in others.
+
+        Args:
+            streams: the identifier of each, by the beginning of its subjects.
+        """
         self._take()
         gone = [number for number, one in self._entries.items() if one.stream not in {*streams, self._pieces}]
         self.streams = streams
@@ -277,7 +282,7 @@ class Recorder:
         self._send()
 
     def tick(self) -> None:
-        """Publish what was not acknowledged for long."""
+        """Publish again what was not acknowledged within `ACK_SECONDS`."""
         late = self._loop.time() - ACK_SECONDS
         for number in [number for number, sent_at in self._in_flight.items() if sent_at < late]:
             self._forget_flight(number)
@@ -293,7 +298,7 @@ class Recorder:
 
     @property
     def capacity(self) -> int:
-        """The number of messages that are certainly taken; on any thread."""
+        """The number of messages that can be accepted without dropping any; on any thread."""
         return max(0, (MAX_HELD_BYTES // 2 - self._account.held) // ENTRY_BYTES)
 
     def when_stored(self, done: Callable[[], object]) -> None:
@@ -321,7 +326,7 @@ class Recorder:
             self._remove(next(iter(self._entries)))
             dropped += 1
         if dropped:
-            self._drop(dropped, "JetStream does not take them fast enough, or is not there")
+            self._drop(dropped, "JetStream is too slow, or unavailable")
             self._check_waiting()
 
     def _drop(self, count: int, reason: str) -> None:
@@ -334,7 +339,7 @@ class Recorder:
             self._dropped = 0
 
     def close(self) -> int:
-        """Hold nothing any more; return the number of messages that were not stored."""
+        """Discard what is held; return the number of messages that were not stored."""
         lost = len({entry.id for entry in self._entries.values()})
         self._entries.clear()
         self._unsent.clear()

@@ -1,12 +1,12 @@
 """The records of a room on NATS: which messages are stored on JetStream, and for what.
 
-A record is an identifier and a purpose, such as ``kept``. It has a stream of its own, in whose metadata all
-of it is written down, so it outlives every process. Each node on NATS, and each hub for its nodes, stores
-what is published there (``recorder.py``), so each message is stored once.
+A record is an identifier and a purpose, such as ``kept``. It has a stream of its own, whose metadata describe
+it, so it outlives every process. Each node on NATS, and each hub for its nodes, stores what it publishes
+(``recorder.py``), so each message is stored once.
 
-That all nodes know of a record, and that all that they have published is stored, is asked over the streams of
-the mesh (``record``, ``recorded``), so the answer has its place among the messages: what a node had published
-before is stored, and what was to be passed on live has arrived.
+Whether all nodes know a record, and have stored what they have published, is asked over the streams of the
+mesh (``record``, ``recorded``). So an answer has its place among the messages: everything that the node had
+published before is stored, and has arrived if it is passed on live.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = ["PIECES", "Record", "Records"]
 PIECES = "pieces"
 """The purpose of the stream of what is too large for one message of NATS."""
 PIECES_BYTES = 512 * 1024 * 1024
-"""What is stored of that."""
+"""The limit of that stream."""
 
 MAX_RECORDS = 1_000
 """In one room."""
 SETTLE_SECONDS = 30.0
-"""The time for other nodes to answer: they may have much to be stored before."""
+"""The time limit for other nodes to answer: they may have much to store before."""
 SILENT_SECONDS = 3.0
-"""A node that does not even answer pings for so long is not waited for."""
+"""After so long without an answer even to pings, a node is not waited for."""
 PING_SECONDS = 1.0
 PRUNE_SECONDS = 0.1
 LIST_SECONDS = 1.0
@@ -64,14 +64,14 @@ _log = logging.getLogger("berrymq")
 
 
 class Record(NamedTuple):
-    """An identifier whose messages are stored, and for what."""
+    """An identifier whose messages are stored, and the purpose."""
 
     purpose: str
     identifier: Identifier
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others."""
+        """The purpose, and the identifier as text."""
         return self.purpose, self.identifier.text
 
 
@@ -79,8 +79,8 @@ class Query:
     """A question to the other nodes.
 
     Args:
-        waiting: who has not answered yet.
-        records: that they are to know, each with whether it is stored.
+        waiting: the nodes that have not answered yet.
+        records: what they have to know, each with whether it is stored.
     """
 
     def __init__(self, waiting: set[Peer], records: list[tuple[Record, bool]]) -> None:
@@ -89,7 +89,7 @@ class Query:
         self.answered: set[Peer] = set()
         self.is_own_stored = False
         self.progress = asyncio.Event()
-        """Set at an answer."""
+        """Set by each answer."""
 
     def own_is_stored(self) -> None:
         """Note that what this node had published is stored."""
@@ -98,14 +98,14 @@ class Query:
 
 
 class Records:
-    """The records of one room. Used on the I/O thread, where not said otherwise.
+    """The records of one room. Used on the I/O thread, except as noted.
 
     Args:
         router: this node, or a hub.
         client: the connection.
         room: the name of the room.
-        peers: returns the other nodes that are known, those that are cut off included, each with the time
-            when it was heard of last.
+        peers: returns all known nodes, also disconnected ones, each with the time when something was received
+            from it last, by the loop's clock.
         stats: counts what can't be stored as dropped.
     """
 
@@ -123,25 +123,25 @@ class Records:
         """The name and the beginning of the subjects of the stream of pieces."""
         self.recorder = Recorder(router, client, self.pieces[1], self._list_again, stats)
         self.listed = False
-        """Whether the records were listed, or there is no JetStream that would have some."""
+        """Whether the records were listed; also true without JetStream, where there can be none."""
         self.on_change: Callable[[], object] = lambda: None
-        """Called with the lock held when other records than before are known."""
+        """Called when the known records have changed. The lock is held."""
         self.on_listed: Callable[[], object] = lambda: None
-        """Called when they were."""
+        """Called when `listed` has become true, and after each further list."""
         self._router = router
         self._client = client
         self._room = router.room(room)
         self._peers = peers
         self._known: dict[tuple[str, str], Record] = {}
         self._changes = 0
-        """The number of changes that nodes have asked for, this one included."""
+        """The number of changes that this node or another one has made."""
         self._followed: set[Identifier] = set()
         self._numbers = itertools.count(1)
         self._queries: dict[int, Query] = {}
         self._lists = False
         self._closed = False
         self._up_at = 0.0
-        """When NATS was connected last."""
+        """When NATS was connected last, by the loop's clock."""
         client.on_ack = self.recorder.acknowledged
 
     def stream_of(self, record: Record) -> tuple[str, str]:
@@ -175,7 +175,7 @@ class Records:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
             self._set_listed()
-            if self._known:  # it had one: it is on its way, or in another server of the cluster
+            if self._known:  # JetStream is still starting, or on another server of the cluster
                 self._router.loop.call_later(LIST_SECONDS, self._list_again)
         except LinkError as error:
             _log.debug("the records on NATS can't be listed: %s", error)
@@ -185,7 +185,7 @@ class Records:
                 with self._router.lock:
                     self._set(found)
                 self._set_listed()
-            else:  # it may be older than what another node has said meanwhile
+            else:  # the list may be older than a change by another node
                 self._router.loop.call(self._list_again)
         finally:
             self._lists = False
@@ -216,15 +216,15 @@ class Records:
     async def declare(self, record: Record, by: str, config: dict[str, Any]) -> None:
         """Store the messages of an identifier from now on.
 
-        When it returns, all nodes that are linked know of it.
+        When it returns, all linked nodes know the record.
 
         Args:
             record: the identifier and purpose.
             by: the name of the requester.
-            config: of its stream. If there is one it is changed to this.
+            config: of its stream; an existing one is updated.
 
         Raises:
-            LinkError: there is no JetStream, it refuses, or does not answer.
+            LinkError: there is no JetStream, or it refuses or does not answer.
         """
         if record.key not in self._known and len(self._known) >= MAX_RECORDS:
             raise LinkError(
@@ -259,7 +259,7 @@ class Records:
         )
 
     async def drop(self, record: Record) -> bool:
-        """Delete what is stored of an identifier, and store nothing more; return False without a record.
+        """Delete a record with its messages, and store no further ones; return False if there was none.
 
         Raises:
             LinkError: there is no JetStream, or no answer.
@@ -315,7 +315,7 @@ class Records:
             UnavailableError: NATS is cut.
         """
         router, loop = self._router, asyncio.get_running_loop()
-        router.announcements.send()  # the answers come from behind what is followed here
+        router.announcements.send()  # before the question, so the answers come after it
         number, asked = next(self._numbers), set(self._present()) - {*without}
         query = self._queries[number] = Query(set(asked), list(records))
         self.recorder.when_stored(query.own_is_stored)
@@ -343,19 +343,19 @@ class Records:
         return asked - query.answered
 
     def _present(self, waited: float = 0.0) -> list[Peer]:
-        """Return the other nodes but those that were silent or cut off for a while.
+        """Return the other nodes, except those that were silent or disconnected for a while.
 
-        Their processes may have ended, or stopped.
+        Their processes may have ended, or may be stopped.
 
         Args:
-            waited: for how long an answer has been waited for, in seconds.
+            waited: the seconds since the question was asked.
         """
         now = self._router.loop.time()
         present = []
-        for peer, heard_at in self._peers():
+        for peer, received_at in self._peers():
             channel = peer.channel
-            if channel is None:  # it has had no time yet to open a connection, or is about to
-                is_present = now - max(peer.since, heard_at, self._up_at) < GRACE_SECONDS
+            if channel is None:  # it may be about to connect
+                is_present = now - max(peer.since, received_at, self._up_at) < GRACE_SECONDS
             else:
                 is_present = min(waited, now - channel.received_at) < SILENT_SECONDS
             if is_present:
@@ -364,7 +364,7 @@ class Records:
 
     @staticmethod
     def _ping(peers: Iterable[Peer]) -> None:
-        """Have nodes show that they are there, though they can't answer yet."""
+        """Ping nodes that have not answered: one whose answer takes long answers the ping."""
         for peer in peers:
             if peer.channel is not None:
                 peer.channel.act(lambda channel: channel.ping())
@@ -375,7 +375,7 @@ class Records:
         self._router.flush_later(peer)
 
     def greet(self, peer: Peer) -> None:
-        """Have a node know the records, at the beginning of the stream to it. The lock is held."""
+        """Send a node the records, at the beginning of the stream to it. The lock is held."""
         if self._known:
             self._ask(peer, 0, Query(set(), [(one, True) for one in self._known.values()]))
         for number, query in self._queries.items():
@@ -413,7 +413,7 @@ class Records:
             query.progress.set()
 
     def _answer(self, peer: Peer, number: int) -> None:
-        """Answer when everything is stored; the nodes of a hub learn before that what they are to send."""
+        """Answer when everything is stored; before that, announce to the nodes of a hub what to send."""
 
         def answer() -> None:
             with self._router.lock:

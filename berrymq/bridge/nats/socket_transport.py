@@ -1,4 +1,4 @@
-"""The socket of a connection to NATS, as nats-py's `Transport`, which any thread may write and read.
+"""The socket of a connection to NATS as a `Transport` of nats-py, which any thread may write and read.
 
 With nats-py's own, a message crosses five iterations of asyncio at each end and a switch of threads: its
 flusher task, the stream reader, the read loop, a queue and a task for each subscription. Here a thread that
@@ -39,7 +39,7 @@ __all__ = ["SocketTransport"]
 MAX_LINE_BYTES = 1024 * 1024
 """The longest line that a server may send before it is connected."""
 BUSY_BYTES = 1024 * 1024
-"""nats-py's flusher waits while more is unwritten."""
+"""The number of unwritten bytes above which nats-py's flusher waits."""
 
 
 class SocketTransport(Transport):
@@ -81,7 +81,7 @@ class SocketTransport(Transport):
         """Connect to the first address of a host that accepts.
 
         Raises:
-            OSError: none does; `TimeoutError` if that takes too long.
+            OSError: no address accepts; `TimeoutError` if that takes too long.
         """
         async with asyncio.timeout(connect_timeout):
             self._sock = await _connect(uri.hostname or "", uri.port or 0)
@@ -132,10 +132,10 @@ class SocketTransport(Transport):
     # -- writing ---------------------------------------------------------------------------------------------
 
     def write(self, payload: bytes) -> None:
-        """Write at once, or with what else the I/O thread writes in this turn of its loop; on any thread.
+        """Write at once; on the I/O thread at the end of this turn, together with its other writes.
 
         Each system call may hand the GIL to a busy thread for milliseconds, so the I/O thread joins what it
-        writes. Errors end the connection, and are not raised.
+        writes. May be called on any thread. Errors end the connection, and are not raised.
         """
         with self._lock:
             if self._joined or self._io.is_current:
@@ -277,7 +277,7 @@ class SocketTransport(Transport):
         assert self._on_data is not None
         try:
             self._on_data(data)
-        except Exception as error:  # noqa: BLE001 - what comes next could not be understood
+        except Exception as error:  # noqa: BLE001 - what follows could not be parsed
             self._io.call(self._end, error)
 
     def _decrypt(self, data: bytes) -> bytes:
@@ -387,7 +387,7 @@ async def _connect(host: str, port: int) -> socket.socket:
     for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
             sock = socket.socket(family, kind, protocol)
-        except OSError as error:  # such as a family that this system has not
+        except OSError as error:  # such as an address family that this system lacks
             failure = error
             continue
         try:

@@ -31,7 +31,7 @@ __all__ = ["Upstream"]
 RETRY_SECONDS = 5.0
 """The wait after NATS could not be reached for the first time; after that the client reconnects by itself."""
 READY_SECONDS = 1.0
-"""How long nodes wait at most until it is known what is to be stored of a room."""
+"""How long the nodes of a room wait at most until its records are known."""
 TTL_SECONDS = 1000.0
 
 _log = logging.getLogger("berrymq")
@@ -45,7 +45,7 @@ class Upstream:
         address: the NATS system.
 
     Raises:
-        LinkError: this system can't.
+        LinkError: this operating system is not supported.
     """
 
     def __init__(self, hub: Hub, address: NatsAddress) -> None:
@@ -57,16 +57,16 @@ class Upstream:
         self._warned = False
         self._closed = False
         self._ready: set[str | None] = set()
-        """The rooms of which it is known what is to be stored, or for which that takes too long."""
+        """The rooms whose records are known, or for which that takes too long."""
         hub.stored_history = self._history_of
         hub.groups.feeds = self._queues_of
         hub.is_ready = lambda peer: peer.role == "mesh" or peer.room.name in self._ready
         self._leaving: set[str | None] = set()
-        """The rooms whose last words are not published yet."""
+        """The rooms that are being left."""
         self._on_closed: Callable[[], object] = lambda: None
 
     def _history_of(self, room: Room) -> NatsHistory:
-        """Return the history of a room, which is that of all machines.
+        """Return the history of a room, shared by all machines.
 
         Raises:
             RpcError: the hub has no nodes in it.
@@ -79,7 +79,7 @@ class Upstream:
         return mesh.history
 
     def update(self) -> None:
-        """Join the rooms that nodes have come to, and leave those that all have left."""
+        """Join the rooms that have nodes, and leave those that have none any more."""
         if self._closed:
             return
         rooms = {peer.room.name for peer in self._hub.peers.values() if peer.role == "member"}
@@ -92,7 +92,7 @@ class Upstream:
             self._leave(room)
 
     def _queues_of(self, room: Room) -> JobQueues | None:
-        """Return the shared queues of a room, which are those of all machines."""
+        """Return the shared queues of a room, shared by all machines; None once this is closed."""
         if self._closed:
             return None
         mesh = self.meshes.get(room.name) or self._join(room.name)
@@ -102,13 +102,13 @@ class Upstream:
         name = f"hub at {socket.gethostname()}"
         mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
         mesh.jobs.groups = self._hub.groups
-        mesh.records.on_listed = partial(self._is_ready, room)
-        self._hub.loop.call_later(READY_SECONDS, self._is_ready, room)
+        mesh.records.on_listed = partial(self._open_room, room)
+        self._hub.loop.call_later(READY_SECONDS, self._open_room, room)
         if room not in self._leaving:
             self._start(room, mesh)
         return mesh
 
-    def _is_ready(self, room: str | None) -> None:
+    def _open_room(self, room: str | None) -> None:
         """Let the nodes in a room publish."""
         if room in self.meshes and room not in self._ready:
             self._ready.add(room)
@@ -124,7 +124,7 @@ class Upstream:
         if not self._closed:
             if room in self.meshes:
                 self._start(room, self.meshes[room])
-            self.update()  # a node may have come to it meanwhile
+            self.update()  # a node may have joined it since
         elif not self._leaving:
             self._on_closed()
 
@@ -134,7 +134,7 @@ class Upstream:
                 self._warned = False
                 _log.info("linked to NATS at %s", self._address)
             elif not self._closed and self.meshes.get(room) is mesh:
-                self._is_ready(room)
+                self._open_room(room)
                 if not self._warned:
                     self._warned = True
                     _log.warning("%s; trying again every %g s", error, RETRY_SECONDS)

@@ -73,8 +73,8 @@ class Announcements:
     def send_before_messages(self) -> None:
         """Announce the collected changes before messages that come after them. The lock is held.
 
-        So whoever reacts to a message by another one, or by a question, knows what its sender follows. Not if
-        changes are delayed.
+        So a node that reacts to a message, by another one or a question, knows what its sender follows.
+        Delayed changes stay delayed.
         """
         if self._changed and not self.is_delayed:
             self.send()

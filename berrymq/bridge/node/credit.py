@@ -11,8 +11,8 @@ from typing import NamedTuple
 __all__ = ["Asked", "Credit"]
 
 QUEUE_SECONDS = 0.02
-"""The time for which pieces may delay other messages. Estimates are wrong by up to a half, and 50 ms are
-promised."""
+"""The time for which pieces may delay other messages. Estimates are off by up to a half, and the target is
+50 ms."""
 FIRST_BYTES, LEAST_BYTES, MOST_BYTES = 4 * 1024, 2 * 1024, 8 * 1024 * 1024
 """What is asked for at first, at least and at most."""
 PIECES = 8
@@ -24,14 +24,14 @@ WINDOW_SECONDS = 1.0
 
 
 class Asked(NamedTuple):
-    """A piece that was asked for.
+    """A piece that was requested.
 
     Attributes:
         size: in bytes.
         at: when, in seconds.
-        in_flight: how much was in flight then, itself included, in bytes.
+        in_flight: the bytes in flight then, this piece included.
         arrived: when the piece before those in flight arrived; on an idle link the same as `at`.
-        arrived_asked: when that one was asked for.
+        arrived_asked: when that one was requested.
     """
 
     size: int
@@ -80,21 +80,21 @@ class Credit:
         return min(max(self.size // PIECES, LEAST_PIECE_BYTES), MOST_PIECE_BYTES)
 
     def ask(self, size: int, in_flight: int, now: float) -> Asked:
-        """Note that a piece is asked for.
+        """Record that a piece is requested, and return it.
 
         Args:
-            size: of the piece in bytes.
-            in_flight: how much is in flight then, itself included, in bytes.
-            now: the time.
+            size: of the piece, in bytes.
+            in_flight: the bytes in flight then, this piece included.
+            now: the time, in seconds.
         """
         return Asked(size, now, in_flight, *(self._last or (now, now)))
 
     def arrived(self, asked: Asked, now: float) -> None:
-        """Note that a piece has arrived.
+        """Record that a piece has arrived.
 
         Args:
             asked: the piece.
-            now: the time.
+            now: the time, in seconds.
         """
         if self._begun is None:
             self._begun = asked.at

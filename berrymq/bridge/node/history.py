@@ -79,7 +79,7 @@ class HubHistory:
         """Those that were sent and not answered to the end, also if they have timed out since."""
         self._unsent: deque[int] = deque()
         self._stored: set[Replay] = set()
-        """Those of which the past is read from NATS."""
+        """Those whose retained messages are being read from NATS."""
         self.watching: tuple[Replay, ...] = ()
         """Replays whose `Replay.sent` is called with each message of this process before it is sent."""
         self._begun: set[int] = set()
@@ -112,7 +112,7 @@ class HubHistory:
         return True
 
     def _replay_stored(self, replay: Replay) -> bool:
-        """Replay what is stored on NATS; return False where nothing is. The lock is held."""
+        """Replay what is stored on NATS; return False if the history is not on NATS. The lock is held."""
         node = self._node
         stored = node.stored_history(node.home)
         if stored is None:

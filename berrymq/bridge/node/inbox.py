@@ -191,7 +191,7 @@ def read_batch(batch: Batch) -> list[WireMessage]:
     messages = parse_messages(batch)
     data = bytes(batch.messages)
     if TYPE_MARK in data:
-        buffers = batch.memory.views(spare=True) if isinstance(batch, LargeBatch) else ()
+        buffers = batch.memory.views(limited=True) if isinstance(batch, LargeBatch) else ()
         for message in messages:
             read_types(message, buffers)
     return messages

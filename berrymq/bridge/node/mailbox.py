@@ -78,7 +78,7 @@ class Mailbox:
     """
 
     least_seconds = 0.0
-    """How long a call of ``get`` waits at least."""
+    """The minimum timeout of a call of ``get``, in seconds."""
 
     def __init__(self, follows: str, budget: Budget, downloads: Downloads | None = None) -> None:
         self._downloads = downloads
@@ -130,7 +130,7 @@ class Mailbox:
             self.on_arrival()
 
     def begin_with(self, past: list[Retained]) -> None:
-        """Put retained messages before those that have arrived, but those that are among these."""
+        """Put retained messages before those that have arrived, except those that are among them."""
         arrived, self._batches, self._count = self._batches, deque(), 0
         heads = [parse_batch(one.data) for one in arrived]
         for _, count, data in past:

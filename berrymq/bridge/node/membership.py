@@ -100,7 +100,7 @@ class Membership:
         """Set when the hub has answered the ``join``."""
         self.refused = ""
         self.stored = False
-        """The group's jobs are stored on NATS: those that a hub has handed over are not lost with it."""
+        """Whether the group's jobs are stored on NATS: then a killed hub loses none of them."""
         self.unanswered: list[Message] = []
         """Messages that were sent to the group before the ``join`` was answered: a refusal returns them."""
         self.epoch = 0

@@ -196,7 +196,7 @@ class _Held:
 
     @property
     def held_bytes(self) -> int:
-        """How much is held."""
+        """The number of bytes that are held."""
         return self._bytes
 
     def limit(self, most_bytes: int, most: int) -> None:

@@ -140,7 +140,7 @@ class Node(Router):
         super().__init__(loop, name=name, **options)
         self.bus = bus
         self.stored_capacity: Callable[[], int] = lambda: 1 << 30
-        """Returns how many messages can be taken that are to be stored on NATS."""
+        """Returns how many messages can be accepted for storage on NATS."""
         self.strict = False
         """Whether publishing a value that can't cross is an error."""
         self.values = Values(self.memories)
@@ -208,7 +208,7 @@ class Node(Router):
             return False
         if target is self._local:
             return source is not None
-        role: str | None = getattr(target, "role", None)  # a peer's, or that of what stores messages on NATS
+        role: str | None = getattr(target, "role", None)  # of a peer, or of the recorder of NATS
         if role is not None:
             return source is None or source.role == role == "direct"
         return True
@@ -273,7 +273,7 @@ class Node(Router):
         self._empty_outbox()
 
     def _announce_before_messages(self) -> None:
-        """Announce what was followed before messages that are sent now. The lock is held."""
+        """Announce changes of what is followed before the messages that are sent next. The lock is held."""
         if self._interests_pending and not self.announcements.is_delayed:
             self._update_bus_interests()
         self.announcements.send_before_messages()
@@ -323,7 +323,7 @@ class Node(Router):
         return lost
 
     def recording_changed(self) -> None:
-        """Have the bus send what is stored on NATS, too; see `Router.recording_changed`."""
+        """Have the bus also send what is to be stored on NATS; see `Router.recording_changed`."""
         self._attachment.refresh()
 
     def is_followed(self, identifier: Identifier) -> bool:

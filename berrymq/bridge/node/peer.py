@@ -47,7 +47,7 @@ MOST_UNDROPPABLE_BYTES = 1024 * 1024
 
 
 def _refuse_record(_: RecordFrame) -> None:
-    """Refuse a frame about what is stored on NATS, where that is not what links this side and the other.
+    """Refuse a frame about what is stored on NATS: this link does not go over NATS.
 
     Raises:
         FrameError: always.

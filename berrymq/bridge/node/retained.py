@@ -1,4 +1,4 @@
-"""Retained messages as those get them who read them, wherever they are retained."""
+"""Retained messages in the forms in which they are read, and the interface of a stored history."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class StoredHistory(Protocol):
     """The history of a room outside of this process. Used on the I/O thread."""
 
     def keep(self, identifier: Identifier, last: int, by: str, done: Done) -> None:
-        """Keep the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
+        """Retain the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
 
     def kept(self, done: Done) -> None:
-        """Give what is kept, as the wire's ``kept`` does."""
+        """Pass what is retained to *done*, as the wire's ``kept`` returns it."""
 
     def history(
         self,
@@ -61,12 +61,13 @@ class StoredHistory(Protocol):
         to: Offers | None,
         downloads: Downloads,
     ) -> None:
-        """Give the messages that an identifier matches, as the wire's ``history`` does."""
+        """Pass the messages that an identifier matches to *done*, as the wire's ``history`` returns them."""
 
     def past(self, identifier: Identifier, last: int | None, done: Done) -> None:
-        """Give the kept messages that an identifier matches, in order, for a subscriber of live messages.
+        """Pass the retained messages that an identifier matches to *done*, in order, for a live subscriber.
 
-        What the subscriber follows is announced already. What comes live after it is not among them.
+        The interest of the subscriber is announced before. Live messages after the call of *done* are not
+        among them.
         """
 
 

@@ -322,7 +322,7 @@ class Router:
         """Update what depends on the set of links: a hook, called with the lock held."""
 
     def recording_changed(self) -> None:
-        """Do nothing: a hook, called when other messages than before are stored on NATS. The lock is held."""
+        """Do nothing: a hook, called when what is to be stored on NATS changes. The lock is held."""
 
     # -- interest --------------------------------------------------------------------------------------------
 

@@ -174,7 +174,7 @@ def _as_array(record: Any) -> Any:
 
 
 def _record(array: Any) -> Any:
-    """Return the item of an array that has one, as a value of its own; without numpy, or its data, that."""
+    """Return the only item of an array as a scalar; anything else, as without numpy, is returned as it is."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(array, numpy.ndarray):
         return array

@@ -49,10 +49,10 @@ MAX_LEVELS = 100
 MAX_CHECKED = 100
 """Labels of an index whose frequency pandas may check one by one, which is slow."""
 MAX_SCHEMA_BYTES = 4 * 1024 * 1024
-"""Of the types of columns."""
+"""The limit of the types of columns, in bytes."""
 MAX_LEAVES = 16
-"""Plain values that a missing value of a type takes. A wide type would make a lot of memory of a few bytes,
-so columns of it arrive as lists or what else their values are."""
+"""The limit of plain values that a missing value of a type takes. Wider types would turn a few received bytes
+into much memory, so columns of them arrive with the types that their values have."""
 LONGEST_TEXT = 64
 """Characters of a moment, a frequency or a time zone; pandas takes quadratic time for some."""
 
@@ -70,7 +70,7 @@ TYPE = re.compile(
 def table_codec(value: Any) -> Codec | None:
     """Return how a table, or a part of one, crosses; None for anything else.
 
-    No library is imported for a value of another one. A stream that can be read once is left to its owner.
+    No library is imported for a value of another one. A stream that can be read only once is not consumed.
     """
     cls = type(value)
     if _is_a(value, "pandas", "DataFrame"):
@@ -511,10 +511,10 @@ def _polars_schema(frame: Any) -> Binary:
 
 
 def _schema_bytes(data: Any) -> memoryview | None:
-    """Return an Arrow file that says the types of columns. Its footer alone is read.
+    """Return an Arrow file with the types of columns, of which only the footer is read; None without one.
 
     Raises:
-        ValueError: it is too large for that.
+        ValueError: it is too large, or no buffer.
     """
     if data is None or isinstance(data, Missing):
         return None
@@ -670,7 +670,7 @@ def _arrow_table(pyarrow: Any, columns: Any, data: list[Any], schema: Any) -> An
         return pyarrow.table([_to_arrow(pyarrow, column) for column in data], names=columns)
     types = _arrow_files().open_file(pyarrow.py_buffer(footer)).schema
     if types.names != columns:
-        raise ValueError("the types of columns are of others")
+        raise ValueError("the types are those of other columns")
     typed = [_as_arrow(pyarrow, *pair) for pair in zip(data, types.types, strict=True)]
     as_sent = [values.type for values in typed] == types.types
     return pyarrow.table(typed, schema=types) if as_sent else pyarrow.table(typed, names=columns)
@@ -688,7 +688,7 @@ def _arrow_leaves(types: Any, kind: Any) -> float:
 
 
 def _as_arrow(pyarrow: Any, column: Any, kind: Any) -> Any:
-    """Decode a column as an array of a type, unless missing values of it took very much memory."""
+    """Decode a column as an array of a type, unless its missing values would take too much memory."""
     if _arrow_leaves(pyarrow.types, kind) > MAX_LEAVES:
         return _to_arrow(pyarrow, column)
     if "items" in column:
@@ -719,7 +719,7 @@ def _encode_stream(value: Any) -> dict[str, Any]:
         return _encode_arrow(pyarrow.table(value))
     if (polars := optional("polars")) is not None:
         return _encode_polars(polars.DataFrame(value))
-    raise TypeError("it takes pyarrow or polars to read it")
+    raise TypeError("it needs pyarrow or polars")
 
 
 TABLE = Codec("table", _encode_frame, _decode_table)

@@ -121,8 +121,12 @@ class Memory(Protocol):
             beside: the bytes of the frame without it.
         """
 
-    def views(self, *, spare: bool = False) -> Sequence[Any]:
-        """Return the buffers."""
+    def views(self, *, limited: bool = False) -> Sequence[Any]:
+        """Return the buffers.
+
+        Args:
+            limited: copy shared memory if this process has mapped its limit of it.
+        """
 
     def texts(self) -> list[str | None]:
         """Return the buffers in base64, as far as they are there."""

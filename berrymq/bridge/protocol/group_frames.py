@@ -188,9 +188,9 @@ class GroupParams(GroupFrame):
 
     state: Raw = Raw(b"[]")
     stored: bool = False
-    """Its jobs are stored on NATS; they do not end with the hub."""
+    """Whether its jobs are stored on NATS, so that they outlive the hub."""
     expired: Ranges = []
-    """Jobs that the member has got and not taken, and must not take any more: others get them."""
+    """Jobs that the member holds and must not take any more: others get them."""
     refused: Annotated[str, Meta(max_length=1_000)] = ""
     question: Count = 0
     first: list[Raw] = []
@@ -212,7 +212,7 @@ _parse_state = msgspec.json.Decoder(GroupState).decode
 
 
 def group_name(identifier: str, durable: str) -> str:
-    """Return what a group is called in frames.
+    """Return the name of a group in frames.
 
     Args:
         identifier: of its messages, as text.

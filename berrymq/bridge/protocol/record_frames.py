@@ -4,7 +4,7 @@
 method        params beside ``n`` and ``ack``
 ============  ====================================================================================
 ``record``    ``records``: each ``[purpose, identifier, is stored]``; ``query``: the asker's number
-``recorded``  ``query``: the receiver knows these records, and what it published before is stored
+``recorded``  ``query``: its sender knows the records, and what it had published before is stored
 ============  ====================================================================================
 
 So ``record`` without records asks whether everything is stored. A ``query`` of 0 is not answered.
@@ -29,7 +29,7 @@ MAX_RECORDS = 10_000
 
 
 class RecordFrame(Struct):
-    """What the params of these frames have."""
+    """The common members of the params of these frames."""
 
     n: Number
     ack: Count

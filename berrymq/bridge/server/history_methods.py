@@ -117,7 +117,12 @@ def history(
 
 
 def _later(conversation: "Conversation", call: "Callable[..., object]") -> Later:
-    """Return the result of a call of a `StoredHistory`, which takes the function that is to be given it."""
+    """Call a method of a `StoredHistory`, and return its later result.
+
+    Args:
+        conversation: of the caller.
+        call: the method, which takes ``done``.
+    """
     later = Later()
 
     def done(outcome: Any) -> None:

@@ -65,7 +65,7 @@ LINGER_SECONDS = 1.0
 """The time for the last bytes of a connection that is being closed."""
 
 WAITING_BYTES = 500
-"""The approximate memory for what is to be sent later; see `Channel.when_written`."""
+"""The approximate memory for a function that is called later; see `Channel.when_written`."""
 
 SHARED_BYTES = 64 * 1024
 """Pieces of this size or more may be held by others too."""
@@ -119,8 +119,8 @@ class Channel:
         self._queued_bytes = 0
         """The same, including written bytes of the first piece, which is held until all of it is written."""
         self._waiting: deque[Callable[[], object]] = deque()
-        """What is sent as soon as nothing is unwritten. There is some only while something is unwritten, or
-        the loop is about to call `_send_waiting`."""
+        """Functions that are called as soon as nothing is unwritten. Not empty only while something is
+        unwritten, or the loop is about to call `_send_waiting`."""
         self._ending = False
         """Whether the connection ends as soon as the unwritten bytes are written."""
         self._reading = threading.Lock()
@@ -246,9 +246,10 @@ class Channel:
             self._flush()
 
     def when_written(self, send: Callable[[], object]) -> None:
-        """Call a function that sends something, once all that was sent before is written; on any thread.
+        """Call a function that sends something as soon as everything sent before is written; on any thread.
 
-        At once, if it is. What is sent in between overtakes it, and no memory is taken until then.
+        It is called at once if nothing is unwritten. What is sent before the call overtakes it, and it takes
+        no memory for its data until then.
 
         Args:
             send: called once, in the order of the calls; or never, if the connection ends.
@@ -261,7 +262,7 @@ class Channel:
                 send()
 
     def _send_waiting(self) -> None:
-        """Send what waited for the socket until it is busy again, or the turn is over; on the loop."""
+        """Call waiting functions until the socket is busy again, or the turn is over; on the loop."""
         until = self._loop.time() + TURN_SECONDS
         with self._lock:
             while self._waiting and not self._unwritten and not self.closed:

@@ -1,4 +1,4 @@
-"""Waits on a socket in the place of the I/O loop."""
+"""Reading a socket on a thread that waits for a result, in place of the I/O loop."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def wait_here(
     wake: socket.socket | None = None,
     spin_until: float = 0.0,
 ) -> None:
-    """Read a socket whenever it is readable, until it is over.
+    """Read a socket whenever it is readable, until *is_over*, the deadline, or *wake*.
 
     Args:
         sock: the socket, which the I/O loop does not watch.
         read: reads it once.
-        is_over: checked after each read.
-        deadline: by `time.monotonic`; None for none.
+        is_over: checked before the first and after each read.
+        deadline: by `time.monotonic`, in seconds; None for none.
         wake: ends the wait when it is readable.
-        spin_until: poll until then before blocking, which saves the time of waking up.
+        spin_until: poll without blocking until then, by `time.monotonic`, which saves the time of waking up.
     """
     descriptor = sock.fileno()
     poll = select.poll()

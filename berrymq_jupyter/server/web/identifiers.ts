@@ -1,4 +1,4 @@
-// What passes: a row for each identifier that came lately, with its newest payload.
+// Identifiers that have passed the hub: a row for each, with its newest payload.
 
 import { h, setText } from "../../widgets/dom.ts";
 import { counted, nameOf, rate } from "../../widgets/format.ts";

@@ -13,7 +13,7 @@ export function createNewest(get: (rows: number[]) => Promise<Record<string, str
   return {
     /** The newest payload that is known of an identifier; undefined before its first answer. */
     text: (traffic: Traffic) => known.get(traffic.row)?.text,
-    /** Request what has changed of the rows that are shown, unless a request is under way. */
+    /** Request what has changed of the rows that are shown, unless a request is in flight. */
     async look(shown: Traffic[]) {
       known = new Map(shown.flatMap(({ row }) => [[row, known.get(row)] as const]).filter(([, one]) => one) as never);
       const wanted = shown.filter(({ row, count }) => known.get(row)?.count !== count).slice(0, MOST);

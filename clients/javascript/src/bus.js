@@ -1,4 +1,4 @@
-/** The bus of this program: who follows what here, and how they are called. */
+/** The bus of this program: its followers, and how messages are delivered to them. */
 import { identifierOf, matches } from "./identifiers.js";
 
 const MAX_ROUTES = 4_096;
@@ -20,7 +20,7 @@ export class Follower {
   answers = true;
   held = null; // messages that arrive while the retained ones are on their way
 
-  /** `end` is called when it follows no more, which is also when `signal` says so. */
+  /** `end` is called when it is cancelled, also by `signal`. */
   constructor({ text }, handler, end, signal) {
     Object.defineProperty(this, "identifier", { value: text, enumerable: true });
     this.#handler = handler;
@@ -29,7 +29,7 @@ export class Follower {
     signal?.throwIfAborted();
     signal?.addEventListener("abort", this.#aborted);
   }
-  /** Follows no more. */
+  /** Cancels it. */
   cancel() {
     if (!this.isActive) return;
     this.isActive = false;

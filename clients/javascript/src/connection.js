@@ -16,7 +16,7 @@ export class Connection {
   onframe = () => {};
   onbinary = () => {};
   onclose = () => {};
-  heard = Date.now();
+  receivedAt = Date.now();
   isPinged = false;
 
   /** Connects, proves the token both ways, calls `begin` with the connection, and resolves to what that does. */
@@ -102,7 +102,7 @@ export class Connection {
   }
 
   #receive(data) {
-    this.heard = Date.now();
+    this.receivedAt = Date.now();
     try {
       if (typeof data !== "string") return this.onbinary(new Uint8Array(data));
       const { method, params = {}, id, result, error } = parseJSON(data);

@@ -1,4 +1,4 @@
-/** Whatever goes wrong on the bus. `code` says what: see `ErrorCode` in berrymq.d.ts. */
+/** An error of the bus. For its `code` see `ErrorCode` in berrymq.d.ts. */
 export class BerryMQError extends Error {
   constructor(code, message, options) {
     super(message, options);

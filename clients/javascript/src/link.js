@@ -1,4 +1,4 @@
-/** The verbs: what `link()` returns, made of the parts. */
+/** What `link()` returns: its calls, made of the parts. */
 import { NDArray } from "./arrays.js";
 import { Bus, Follower, Message } from "./bus.js";
 import { Calls } from "./calls.js";

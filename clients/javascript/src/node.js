@@ -64,7 +64,7 @@ export function findHub() {
 
 /**
  * As much of the standard WebSocket as is used here. Node 20 has none, and that of Node 22 neither closes with the
- * codes of the protocol, nor says why it was refused, nor bounds what it receives.
+ * codes of the protocol, nor reports why it was refused, nor bounds what it receives.
  */
 export class NodeSocket {
   #socket;

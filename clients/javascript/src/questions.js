@@ -4,7 +4,7 @@ import { batchOf } from "./outbox.js";
 import { decode, encode, encodePayload } from "./values.js";
 import { after, deferred, within } from "./waiting.js";
 
-const CONCLUDE = 2_000; // ms for the answers of those who had answered, after the timeout
+const CONCLUDE = 2_000; // ms for the hub to pass on, after the timeout, the answers that it has
 
 export class Questions {
   #wire;

@@ -21,7 +21,7 @@ export class Queue extends Follower {
     this.#store = store;
   }
 
-  /** The number of messages that wait here; of a shared one, in the group, as the hub has said last. */
+  /** The number of messages that wait here; of a shared one, in the group, as the hub has reported last. */
   get size() {
     return this.#store.size ?? this.#store.length;
   }
@@ -32,13 +32,13 @@ export class Queue extends Follower {
     for (; this.#store.length > this.#maxsize; this.dropped++) this.#store.shift();
   }
 
-  /** Gives messages to those who wait. */
+  /** Hands messages to waiting calls of `get`. */
   serve() {
     while (this.#waiting.length && this.#store.length) this.#waiting.shift()(this.#store.shift());
     this.#store.waits?.(this.#waiting.length);
   }
 
-  /** Resolves to the next message, or to null after `timeout` ms; rejects with CLOSED, or as `signal` says. */
+  /** Resolves to the next message, or to null after `timeout` ms; rejects with CLOSED, or with the reason of `signal`. */
   async get({ timeout, signal } = {}) {
     signal?.throwIfAborted();
     const mayWait = !(timeout <= 0);
@@ -70,7 +70,7 @@ export class Queue extends Follower {
     return Array.from({ length: this.#store.length }, () => this.#store.shift());
   }
 
-  /** Ends it. Those who wait get the error CLOSED, and loops end. */
+  /** Closes it: waiting calls reject with CLOSED, and loops end. */
   close() {
     this.cancel();
   }

@@ -16,7 +16,7 @@ export class Tagged {
   }
 }
 
-/** The types of Python that JavaScript does not tell apart, such as tuples, by value: sent back they are the same. */
+/** The Python types of values that JavaScript does not distinguish, such as tuples: sent back they are the same. */
 const origins = new WeakMap();
 
 function remember(value, type, text) {

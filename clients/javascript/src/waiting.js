@@ -1,4 +1,4 @@
-/** Promises with a deadline and a signal, and a queue in which nothing is slow. */
+/** Promises with a deadline and a signal, and a deque. */
 
 const MAX_TIMER = 2 ** 31 - 1;
 
@@ -12,7 +12,7 @@ export function deferred() {
   return ends;
 }
 
-/** Settles as `promise` does; before that, rejects with `late()` after `timeout` ms, or as `signal` says. */
+/** Settles as `promise` does; before that, rejects with `late()` after `timeout` ms, or with the reason of `signal`. */
 export async function within(promise, { timeout, signal } = {}, late) {
   const { promise: end, reject } = deferred();
   const aborted = () => reject(signal.reason);

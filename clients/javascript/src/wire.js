@@ -154,7 +154,7 @@ export class Wire {
   /** Pings after some silence. Timers of hidden pages are late, so only a ping without an answer proves a cut. */
   #checkSilence() {
     const { connection } = this;
-    if (!connection || connection.isPinged || Date.now() - connection.heard < SILENCE) return;
+    if (!connection || connection.isPinged || Date.now() - connection.receivedAt < SILENCE) return;
     connection.isPinged = true;
     const timer = after(NO_ANSWER, () => connection.close(1001));
     const answered = () => {

@@ -116,7 +116,7 @@ sys.stdin.read()
     def test_a_reader_with_much_memory_gets_copies_of_messages(self, pool, monkeypatch):
         mapped = sum(len(one) for one in claims._mapped)
         monkeypatch.setattr(claims, "MAX_MAPPED_BYTES", mapped + 5 * len(DATA))
-        views = [open_claim(put(pool).claim).map(spare=True) for _ in range(40)]
+        views = [open_claim(put(pool).claim).map(limited=True) for _ in range(40)]
         assert all(bytes(view) == DATA for view in views)
         assert pool.held_bytes < 7 * len(DATA) * 1.2
 

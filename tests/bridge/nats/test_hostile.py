@@ -1,4 +1,4 @@
-"""Who may publish on ``bmq.>`` can disturb, but not crash a node, and not take memory without bound."""
+"""A client that may publish on ``bmq.>`` can disturb a node, but neither crash it nor exhaust its memory."""
 
 import asyncio
 import json
@@ -28,14 +28,14 @@ def publish(link, *payloads, subject="bmq._.%.all"):
 
     async def run():
         client = await nats.connect(link.url)
-        heard, has_part = [], asyncio.Event()
+        published, has_part = [], asyncio.Event()
 
-        async def hear(message):
-            heard.append(message.data)
+        async def collect(message):
+            published.append(message.data)
             if message.data.startswith(b"F "):
                 has_part.set()
 
-        await client.subscribe("bmq.>", cb=hear)
+        await client.subscribe("bmq.>", cb=collect)
         await client.flush()
         link.node.bus.twitter("test:run", "before")
         for payload in payloads:
@@ -43,7 +43,7 @@ def publish(link, *payloads, subject="bmq._.%.all"):
         await client.flush()
         await asyncio.wait_for(has_part.wait(), 10)
         await client.close()
-        return heard
+        return published
 
     return asyncio.run(run())
 

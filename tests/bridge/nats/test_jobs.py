@@ -1,4 +1,4 @@
-"""Shared and durable queues on NATS: what is killed, and what comes back."""
+"""Shared and durable queues on NATS: killed workers, hubs and servers, and the jobs that return."""
 
 import asyncio
 import threading

@@ -209,7 +209,7 @@ def test_the_traffic_by_source_and_latencies_are_shown(trained):
     expect(trained.button("Hide latency")).to_be_focused()
     expect(trained.rows.last.locator(".bmq-delay")).to_have_text(re.compile(r"5\.\d\d s"))
     trained.rows.last.click()
-    expect(trained.detail).to_contain_text(re.compile(r"from far w · 5\.\d\d s under way"))
+    expect(trained.detail).to_contain_text(re.compile(r"from far w · latency 5\.\d\d s"))
     assert violations(trained.notebook.page, ".bmq-log") == []
     trained.notebook.screenshot("log-sources")
     tree.get_by_role("treeitem", name="here").click(modifiers=["Control"])
@@ -387,7 +387,7 @@ def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
     alert.click()
     expect(alert).to_have_accessible_name("Alert")
     trained.button("Copy as %%follow cell").click()
-    expect(trained.said).to_contain_text("Copied: put it into a cell")
+    expect(trained.said).to_contain_text("Copied: paste it into a cell")
     cell = trained.notebook.page.evaluate("navigator.clipboard.readText()")
     assert cell.startswith("%%follow *:*\nif ('loss' in message.kwargs and")
     trained.notebook.execute("%load_ext berrymq")

@@ -280,16 +280,16 @@ def test_the_delay_of_what_came_over_a_link_is_known(monkeypatch):
     monkeypatch.setattr(collector, "time", lambda: moment)
     rows = Rows(10, 10**9)
     early = Message.make("t:run", (0,), source="far", sent_at=99.5)
-    rows.arrivals.stamped.append((early, 100.0))  # its sender is between the two steps
+    rows.latencies.stamped.append((early, 100.0))  # its sender is between the two steps
     put(rows, "here")
     rows.collect(Message.make("t:run", (1,), source="far", sent_at=99.75))
     rows.absorb()
-    assert rows.arrivals.delays == {1: 0.25}
+    assert rows.latencies.delays == {1: 0.25}
     rows.kept.append(early)
     put(rows, "more")
     rows.absorb()
-    assert rows.arrivals.delays == {1: 0.25, 2: 0.5}
+    assert rows.latencies.delays == {1: 0.25, 2: 0.5}
     for number in range(1100):
         rows.collect(Message.make("t:run", (number,), source="far", sent_at=99.0))
     rows.absorb()
-    assert len(rows.arrivals.delays) <= 10
+    assert len(rows.latencies.delays) <= 10

@@ -18,7 +18,7 @@ module BerryMQ
     # The rate is the highest one of so many pieces: one that was held up says nothing.
     SAMPLES = 16
 
-    # The buffers of one message: what was asked for and has come.
+    # The buffers of one message: what was requested, and what has arrived.
     Pull = Struct.new(:number, :sizes, :total, :data, :asked, :pieces, :done)
     private_constant :Pull
 
@@ -116,7 +116,7 @@ module BerryMQ
       finished&.done&.call(Buffers.split(pull.data, pull.sizes))
     end
 
-    # Take it that buffers are gone.
+    # Handle buffers that are gone.
     def gone(number)
       pull = @lock.synchronize { release if @current&.number == number }
       pull&.done&.call(Array.new(pull.sizes.size))
@@ -128,7 +128,7 @@ module BerryMQ
     # @return [Array<Integer>] the numbers that can be released; the lock is held
     def released = @released.slice!(0..)
 
-    # After a cut that was resumed, ask again for what has not come.
+    # After a resumed cut, request again what has not arrived.
     def resume
       @lock.synchronize do
         @outgoing.clear

@@ -25,7 +25,7 @@ module BerryMQ
     MAX_NESTING = 200
     MAX_UNDELIVERED = 10_000
     FRAMES = %w[ack messages buffers interest ask answer dropped past jobs group gone].freeze
-    # What is raised while something is read that has not the form that WIRE.md describes.
+    # The errors that reading raises when something does not have the form that WIRE.md describes.
     MALFORMED = [JSON::ParserError, IdentifierError, KeyError, TypeError, ArgumentError, NoMethodError].freeze
     OPEN = [] # rubocop:disable Style/MutableConstant
 
@@ -49,7 +49,7 @@ module BerryMQ
       @lock = Monitor.new
       @changed = @lock.new_cond
       @outbox, @buffers, @deliveries = Outbox.new(@id, @name), Buffers.new(@lock), Thread::Queue.new
-      @interest, @fresh = Interest.new, Fresh.new(@id)
+      @interest, @deduplicator = Interest.new, Deduplicator.new(@id)
       @questions, @calls, @replays, @listeners = {}, {}, {}, []
       @sequence = @last_id = @received = @delivered = @lost = @reconnects = 0
       @state = :connecting
@@ -71,7 +71,7 @@ module BerryMQ
       self
     end
 
-    # Wait until the other side has all that was sent.
+    # Wait until the other side has everything that was sent.
     # @param timeout [Numeric, nil] in seconds
     # @return [Boolean] whether it has
     def flush(timeout: nil)
@@ -82,7 +82,7 @@ module BerryMQ
     end
 
     # End the link in good order.
-    # @param timeout [Numeric] the seconds in which the other side may still get what it has not
+    # @param timeout [Numeric] the seconds in which the other side may still receive what is buffered
     # @return [Boolean] whether it got everything
     def close(timeout: 2)
       return true if closed? || !own_process?
@@ -337,7 +337,7 @@ module BerryMQ
       writing = Thread.new { write(socket) }
       loop do
         kind, message = socket.receive(KEEPALIVE)
-        raise WebSocket::Cut, "nothing was heard for #{SILENCE} s" if Clock.now - socket.heard_at > SILENCE
+        raise WebSocket::Cut, "nothing was received for #{SILENCE} s" if Clock.now - socket.received_at > SILENCE
 
         kind ? receive(kind, message) : socket.ping
         update { nil }
@@ -392,7 +392,7 @@ module BerryMQ
 
     def take_batch(batch, params = {})
       identifier, origin, _, first, count = Wire.check(batch)
-      places = @fresh.places(identifier, origin, first, count, hub: @hub)
+      places = @deduplicator.places(identifier, origin, first, count, hub: @hub)
       return if places.empty?
 
       @buffers.in_order([origin, identifier], params) do |buffers|
@@ -408,7 +408,7 @@ module BerryMQ
     def asked(params)
       question = Integer(params.fetch("question"))
       identifier, origin, _, first, = batch = Wire.check(params.fetch("batch"))
-      return control("answer", { question:, answers: [] }) unless @fresh.unseen?([origin, first]) # it comes again
+      return control("answer", { question:, answers: [] }) unless @deduplicator.first?([origin, first]) # it comes again
 
       @buffers.in_order([origin, identifier], params) do |buffers|
         message = Wire.read(batch, buffers).first
@@ -508,7 +508,7 @@ module BerryMQ
       end
 
       # @return [Boolean] whether it was announced at all
-      def known? = @heard
+      def known? = @announced
 
       # @param params [Hash] of a frame `interest`
       # @raise [ProtocolError, IdentifierError]
@@ -520,7 +520,7 @@ module BerryMQ
         @patterns, @everything = {}, false if params["reset"]
         @everything ||= params["everything"] == true
         @patterns = @patterns.except(*remove).merge(added)
-        @heard, @known = true, {}
+        @announced, @known = true, {}
       end
 
       # @return [Boolean] whether it follows a message
@@ -535,20 +535,20 @@ module BerryMQ
     end
 
     # Which messages were received before, and are ignored when they come again.
-    class Fresh
+    class Deduplicator
       MAX_HIGHEST = 50_000
-      MAX_SEEN = 65_536
+      MAX_RECEIVED = 65_536
 
       def initialize(own)
         @own = own
-        @highest, @seen = {}, {}
+        @highest, @received = {}, {}
       end
 
       # @param hub [Boolean] whether they come from a hub
       # @return [Array<Integer>] the places of those messages of a batch that were not received before
       def places(identifier, origin, first, count, hub:)
         return [] if origin == @own
-        return (0...count).select { |index| unseen?([origin, first + index]) } unless hub
+        return (0...count).select { |index| first?([origin, first + index]) } unless hub
 
         # Over a hub the numbers of one origin and identifier ascend.
         highest = @highest.delete([origin, identifier]) || 0
@@ -559,13 +559,13 @@ module BerryMQ
 
       # @param key [Array(String, Integer)] the origin and number of a message
       # @return [Boolean] whether it was not received before
-      def unseen?(key)
-        return false if @seen.key?(key)
+      def first?(key)
+        return false if @received.key?(key)
 
-        @seen.shift if @seen.size >= MAX_SEEN
-        @seen[key] = true
+        @received.shift if @received.size >= MAX_RECEIVED
+        @received[key] = true
       end
     end
-    private_constant :Interest, :Fresh
+    private_constant :Interest, :Deduplicator
   end
 end

@@ -79,8 +79,8 @@ module BerryMQ
       count(@flight.shift, -1) while @flight.any? && @flight.first.n <= n
     end
 
-    # Send again what the other side has not received.
-    # @raise [ProtocolError] it says that it received more than was sent
+    # Retransmit what the other side has not received.
+    # @raise [ProtocolError] it reports more frames than were sent
     def resume(received, ack)
       @acknowledged = ack
       @again = @flight.dup

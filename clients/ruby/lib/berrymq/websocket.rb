@@ -21,7 +21,7 @@ module BerryMQ
     class Cut < LinkError; end
 
     # @return [Float] when something was received last, by {Clock}
-    attr_reader :heard_at
+    attr_reader :received_at
 
     # @param uri [URI] `http` or `https`, with the path of the WebSocket
     # @param headers [Hash{String => String}]
@@ -31,7 +31,7 @@ module BerryMQ
       @in, @parts = String.new(encoding: Encoding::BINARY), String.new(encoding: Encoding::BINARY)
       @due = {}
       @writing = Mutex.new
-      @heard_at = Clock.now
+      @received_at = Clock.now
       @socket = Socket.tcp(uri.hostname, uri.port, connect_timeout: [deadline - Clock.now, 0.01].max)
       @socket.setsockopt(Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1)
       @io = uri.scheme == "https" ? secure(uri.hostname, deadline) : @socket
@@ -45,7 +45,7 @@ module BerryMQ
 
     # @return [Array(Integer, String), nil] TEXT or BINARY and the next message, or PING; nil after so many seconds
     # @raise [Cut] the connection has ended
-    # @raise [ProtocolError] the other side violates the protocol, and is told so
+    # @raise [ProtocolError] the other side violates the protocol; the connection is closed with the code for that
     def receive(seconds)
       deadline = Clock.now + seconds
       until (message = next_message)
@@ -150,7 +150,7 @@ module BerryMQ
       return wait(data, deadline) if data.is_a?(Symbol)
       raise Cut, "the connection was cut" if data.nil?
 
-      @heard_at = Clock.now
+      @received_at = Clock.now
       @in << data
     rescue SystemCallError, IOError, OpenSSL::SSL::SSLError => e
       raise Cut, e.message

@@ -1,7 +1,7 @@
-"""How long messages from other processes were under way.
+"""The latencies of messages from other processes: from sending to the log.
 
-The sender's clock says when a message was sent, and the clock here when it reached the log, so between two
-computers the difference also has that of their clocks.
+By the sender's clock at one end and the clock here at the other, so between two computers a latency includes
+the difference of their clocks.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Arrivals"]
+__all__ = ["Latencies"]
 
 SPARE: Final = 1000
-"""By how many more delays than messages there may be before those of removed messages are dropped."""
+"""By how many the latencies may exceed twice the messages before those of removed messages are dropped."""
 
 
-class Arrivals:
-    """The delays of messages by number.
+class Latencies:
+    """The latencies of messages by number.
 
     Args:
         most: the limit of messages whose arrival is remembered until `absorb`.
@@ -33,20 +33,19 @@ class Arrivals:
         self.early: dict[int, tuple[Message, float]] = {}
         """Those that the last `absorb` did not find among its messages."""
         self.delays: dict[int, float] = {}
-        """Seconds, by the number of the message."""
+        """The latencies in seconds, by the number of the message."""
 
     def absorb(self, start: int, batch: list[Message]) -> None:
-        """Compute the delays of messages with numbers from `start` on.
+        """Compute the latencies of messages with numbers from `start` on.
 
-        A message is stamped before it is appended to the log's, so at most one round earlier than it is
-        absorbed.
+        A message is stamped before it is appended to the log, so at most one round before it is absorbed.
         """
         if not self.stamped and not self.early:
             return
         fresh = {}
         for _ in range(len(self.stamped)):
             message, moment = self.stamped.popleft()
-            fresh[id(message)] = message, moment  # which stays alive, so the id is its own
+            fresh[id(message)] = message, moment  # the message stays alive here, so its id is not reused
         found = self.early | fresh
         for number, message in enumerate(batch, start):
             entry = found.pop(id(message), None)
@@ -55,7 +54,7 @@ class Arrivals:
         self.early = {key: entry for key, entry in fresh.items() if key in found}
 
     def prune(self, first: int, older: Container[int], kept: int) -> None:
-        """Drop the delays of messages that are not kept, once these are many.
+        """Drop the latencies of messages that are not kept, once these are many.
 
         Args:
             first: all from this number on are kept.
