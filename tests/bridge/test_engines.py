@@ -415,7 +415,7 @@ def test_the_size_of_a_shared_queue_is_the_groups(engine):
     assert theirs.peek().args == (0,)
     assert values(theirs.waiting(3)) == [0, 1, 2]
     assert theirs.get_nowait().args == (0,)
-    assert mine.qsize() == 9
+    wait(lambda: mine.qsize() == 9, "the others know")
     assert values(mine.drain()) == list(range(1, 10))
     assert theirs.empty()
     with pytest.raises(Empty):

@@ -213,8 +213,9 @@ def test_what_a_killed_kernel_had_not_taken_goes_to_the_other(joined):
     )
     assert listener.run("len(jobs._store.items)").text == "5"
     pid = int(listener.run("os.getpid()").text)
+    speaker.run("import time\nwhile len(jobs.members()) < 2:\n    time.sleep(0.01)")
     os.kill(pid, signal.SIGKILL)
-    speaker.run("import time\nwhile len(jobs.members()) > 1:\n    time.sleep(0.01)")  # its jobs have returned
+    speaker.run("while len(jobs.members()) > 1:\n    time.sleep(0.01)")  # its jobs have returned
     cell = speaker.run("print(*(jobs.get(timeout=20).args[0] for _ in range(19)))")
     assert cell.text.split() == [str(number) for number in range(20) if str(number) in cell.text.split()]
     assert len(set(cell.text.split())) == 19
