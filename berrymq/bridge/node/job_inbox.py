@@ -39,6 +39,10 @@ class _State(NamedTuple):
     """The next jobs, as batches of one."""
 
 
+class _ExpiredArrived(NamedTuple):
+    """All jobs have arrived that were sent before a ``group`` frame by which some expired."""
+
+
 class JobInbox:
     """Reads frames with the node's lock held, and delivers them to the memberships without it.
 
@@ -50,7 +54,7 @@ class JobInbox:
         self._queues = queues
         self._node = queues.node
         self._gateway = queues.node.bus.gateway
-        self.arrived: list[tuple[Membership, int, _Jobs | _State]] = []
+        self.arrived: list[tuple[Membership, int, _Jobs | _State | _ExpiredArrived]] = []
         """Undelivered frames, each with the membership and its `epoch`; changed with the node's lock held."""
 
     def add(self, member: Membership | None, params: GroupFrame) -> None:
@@ -78,6 +82,10 @@ class JobInbox:
                 for _, batch in frame.batches:
                     member.remember(batch.origin, batch.first, batch.count)
             self.arrived.append((member, member.epoch, frame))
+
+    def add_expired_arrived(self, member: Membership) -> None:
+        """Note that what was sent before a frame with `expired` is here. The node's lock is held."""
+        self.arrived.append((member, member.epoch, _ExpiredArrived()))
 
     def _read_jobs(self, params: JobsParams) -> _Jobs:
         """Decode a frame of jobs, with the buffers of a large one.
@@ -114,7 +122,11 @@ class JobInbox:
             arrived, self.arrived = self.arrived, []
         for member, epoch, frame in arrived:
             if isinstance(frame, _State):
+                if frame.params.expired:
+                    member.expire(frame.params.expired)
                 self._deliver_state(member, frame)
+            elif isinstance(frame, _ExpiredArrived):
+                member.expired_arrived()
             else:
                 self._deliver_jobs(member, epoch, frame)
 

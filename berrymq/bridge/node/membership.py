@@ -124,6 +124,8 @@ class Membership:
         self._taken: list[int] = []
         """The numbers of jobs that were taken, and not reported yet."""
         self._returned: list[int] = []
+        self._expired: deque[list[tuple[int, int]]] = deque()
+        """Ranges of jobs that have expired, and may be still to come, for their buffers are pulled."""
         self._holding = 0
         """Jobs of the hub in the store."""
         self._pace = Pace()
@@ -421,6 +423,8 @@ class Membership:
                 late = messages if self._keeps_former else []
             else:
                 late = []
+                if self._expired:
+                    ranked = [one for one in ranked if not self._has_expired(one[1])]
                 self._put(ranked, unreadable)
             tick = not self._ticking and bool(self._holding)
             self._ticking = self._ticking or tick
@@ -473,25 +477,30 @@ class Membership:
             self.state = parse_state(params.state)
             self.stored = params.stored
             self.unanswered = []
-        if params.expired:
-            self._expire(params.expired)
         self.joined.set()
         question = self._questions.get(params.question)
         if question is not None:
             question.first = first
             question.answered.set()
 
-    def _expire(self, ranges: list[tuple[int, int]]) -> None:
-        """Forget jobs that were handed over and not taken: others get them."""
+    def expire(self, ranges: list[tuple[int, int]]) -> None:
+        """Forget jobs that were handed over and not taken: others get them.
+
+        Those that arrive until `expired_arrived` is called are forgotten, too.
+        """
         with self._lock:
-            jobs = self._withdraw()
-            self._restore(
-                [
-                    (urgency, message)
-                    for urgency, message in jobs
-                    if not any(first <= message._job < first + count for first, count in ranges)
-                ]
-            )
+            self._expired.append(ranges)
+            self._restore([one for one in self._withdraw() if not self._has_expired(one[1])])
+
+    def _has_expired(self, message: JobMessage) -> bool:
+        return any(
+            first <= message._job < first + count for ranges in self._expired for first, count in ranges
+        )
+
+    def expired_arrived(self) -> None:
+        """Note that all jobs have arrived that were sent before the frame by which some expired."""
+        with self._lock:
+            self._expired.popleft()
 
     # -- cuts and ends ---------------------------------------------------------------------------------------
 

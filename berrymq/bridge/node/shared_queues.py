@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from berrymq.bridge.protocol.group_frames import JOIN, LEAVE, WANT
+from berrymq.bridge.protocol.group_frames import JOIN, LEAVE, WANT, GroupParams
 from berrymq.bridge.protocol.json_checks import FrameError
 
 from .job_inbox import JobInbox
@@ -422,6 +423,13 @@ class SharedQueues:
             raise FrameError("only a hub has groups of shared queues")
         member = self._members.get(params.group) if peer is self.peer else None
         self.inbox.add(member, params)
+        if member is not None and isinstance(params, GroupParams) and params.expired:
+            arrived = partial(self.inbox.add_expired_arrived, member)
+            key = ("group", params.group)
+            if peer.pulls.holds(key):
+                peer.pulls.hold(key, arrived, 0)
+            else:
+                arrived()
 
     def refused(self, member: Membership) -> None:
         """End a membership that the hub has refused. No lock is held.

@@ -32,8 +32,8 @@ export class History {
   /** Has the hub retain the newest `last` messages of each identifier that matches; 0 ends it. */
   async keep(identifier, { last = 1_000, ...options } = {}) {
     const id = identifierOf(identifier);
-    await this.#calls.make("keep", { identifier: id.text, last, name: this.#name }, options);
-    if (last) this.#keeps.set(id.text, last);
+    const result = await this.#calls.make("keep", { identifier: id.text, last, name: this.#name }, options);
+    if (last && result !== "stored") this.#keeps.set(id.text, last);
     else this.#keeps.delete(id.text);
     this.#wire.attract(`keep ${id.text}`, last ? id : null);
   }

@@ -18,22 +18,28 @@ export class Jobs {
   constructor(wire) {
     this.#wire = wire;
     wire.parts.push(this);
-    wire.frames.jobs = ({ group, jobs, ...large }) =>
+    wire.frames.jobs = ({ group, jobs, ...large }) => {
+      const member = this.#members.get(group);
+      const membership = member?.joined;
+      if (membership) for (const [, batch] of jobs) member.remember(batch);
       wire.inOrder(`group ${group}`, large, (buffers) => {
-        const member = this.#members.get(group);
-        if (!member?.isJoined) return;
+        if (!membership || this.#members.get(group) !== member) return;
         for (const [number, batch] of jobs) {
-          member.remember(batch);
           const [, , , first, , { length }] = batch;
           const messages = new Map(Array.from(wire.read(batch, buffers), ([message, , sequence]) => [sequence - first, message]));
-          for (let i = 0; i < length; i++) member.add(number + i, messages.get(i));
+          for (let i = 0; i < length; i++) member.add(number + i, messages.get(i), membership);
         }
         member.queue.serve();
       });
-    wire.frames.group = ({ group, state, refused, question }) => {
+    };
+    wire.frames.group = ({ group, state, refused, question, stored = false, expired = [] }) => {
       const member = this.#members.get(group);
       if (refused) member?.queue.cancel(new BerryMQError("REFUSED", String(refused)));
-      else if (member) member.state = state;
+      else if (member) Object.assign(member, { state, stored });
+      if (member && expired.length) {
+        member.expire(expired);
+        wire.inOrder(`group ${group}`, {}, () => member.expired.delete(expired)); // behind those that wait for their buffers
+      }
       if (question) member?.questions.get(question)?.resolve();
     };
   }
@@ -56,7 +62,7 @@ export class Jobs {
     this.#members.delete(group);
     this.#wire.attract(`group ${group}`, null);
     const taken = member.end();
-    if (!member.isJoined || this.#wire.state === "closed") return;
+    if (!member.joined || this.#wire.state === "closed") return;
     this.#left.add(group);
     const arrived = () => {
       this.#left.delete(group);
@@ -99,10 +105,13 @@ class Member {
   #timer;
   #isDue = false;
   #lastQuestion = 0;
-  isJoined = false;
+  joined = 0; // how often
   isCut = false;
   questions = new Map();
   state = null;
+  stored = false; // on NATS: the jobs do not end with the hub
+  keepsFormer = false; // the jobs of the former membership
+  expired = new Set(); // lists of ranges of jobs
   queue = null;
 
   constructor(wire, group, maxsize) {
@@ -152,11 +161,22 @@ class Member {
 
   // -- frames
 
-  /** Adds a job; one without a message, which can't be read, counts as taken. */
-  add(number, message) {
+  /** Adds a job of a membership; one without a message, which can't be read, counts as taken. */
+  add(number, message, membership) {
+    if (membership !== this.joined) {
+      if (this.keepsFormer && message) this.#jobs.push([undefined, message]);
+      return;
+    }
+    for (const expired of this.expired) if (isIn(expired, number)) return;
     if (message) this.#jobs.push([number, message]);
     else this.#taken.push(number);
     this.#startTicks();
+  }
+
+  /** Forgets jobs, also those whose buffers have not come yet: the hub was cut from NATS, and others may get them. */
+  expire(ranges) {
+    this.expired.add(ranges);
+    for (const job of this.#jobs.clear()) if (!isIn(ranges, job[0])) this.#jobs.push(job);
   }
 
   /** Remembers a batch for a hub that replaces this one. */
@@ -169,8 +189,8 @@ class Member {
   }
 
   join() {
-    this.isJoined = true;
-    const had = this.#recent.map(([, ...range]) => range);
+    this.joined++;
+    const had = this.stored ? [] : this.#recent.map(([, ...range]) => range);
     this.#wire.frame("join", { group: this.group, maxsize: this.#maxsize, had });
     if (this.#waiting) this.#report();
     for (const question of this.questions.keys()) this.#want({ question, now: 1 });
@@ -200,7 +220,7 @@ class Member {
   }
 
   #want(more) {
-    if (!this.queue.isActive || !this.isJoined || !this.#wire.connection) return;
+    if (!this.queue.isActive || !this.joined || !this.#wire.connection) return;
     this.#reported = { waiting: this.#waiting, ahead: this.#ahead };
     const [taken, returned] = [ranges(this.#taken.splice(0)), ranges(this.#returned.splice(0))];
     this.#wire.frame("want", { group: this.group, ...this.#reported, taken, returned, ...more });
@@ -239,10 +259,11 @@ class Member {
     if (this.#jobs.length) this.#startTicks();
   }
 
-  /** Joins again. Jobs that are here are ours if their hub has ended; else it has given them to others. */
+  /** Joins again. Jobs that are here are ours if they ended with their hub; else they were given to others. */
   restart(isAnother) {
     const jobs = this.#jobs.clear();
-    if (isAnother) for (const [, message] of jobs) this.#jobs.push([undefined, message]);
+    this.keepsFormer = isAnother && !this.stored;
+    if (this.keepsFormer) for (const [, message] of jobs) this.#jobs.push([undefined, message]);
     Object.assign(this, { state: null, isCut: false });
     this.#taken = [];
     this.#returned = [];
@@ -252,6 +273,8 @@ class Member {
     this.queue.serve();
   }
 }
+
+const isIn = (ranges, number) => ranges.some(([first, count]) => number >= first && number < first + count);
 
 /** Returns numbers as ranges `[first, count]`. */
 function ranges(numbers) {

@@ -3,9 +3,9 @@ import { fromBase64 } from "./values.js";
 import { deferred } from "./waiting.js";
 
 const MAX_BUFFERS = 1 << 30; // bytes of one message
-const MIN_PIECE = 16 << 10;
+const MIN_PIECE = 2 << 10; // two are on their way
 const MAX_PIECE = 1 << 20;
-const FAST = 25; // ms in which a piece should arrive
+const FAST = 10; // ms beside the round trip in which a piece should arrive, for it delays what is behind it
 const ALIGNMENT = 64;
 
 export class Pulls {
@@ -60,7 +60,7 @@ export class Pulls {
   async #pull(memory, total) {
     const session = this.#session;
     // `asked`: offset, size and time of the pieces on their way
-    this.#current = { memory, all: new Uint8Array(total), asked: [], next: 0, piece: MIN_PIECE, done: deferred() };
+    this.#current = { memory, all: new Uint8Array(total), asked: [], next: 0, piece: MIN_PIECE, shortest: Infinity, done: deferred() };
     this.#ask();
     const all = await this.#current.done.promise;
     this.#current = null;
@@ -88,7 +88,9 @@ export class Pulls {
     if (current?.memory !== memory || first?.offset !== offset || first.size !== piece.length) return; // of a former one
     current.all.set(piece, offset);
     current.asked.shift();
-    const grown = current.piece * (Date.now() - first.at < FAST ? 2 : 0.5);
+    const took = Date.now() - first.at;
+    current.shortest = Math.min(current.shortest, took);
+    const grown = current.piece * (took - current.shortest < FAST ? 2 : 0.5);
     current.piece = Math.max(MIN_PIECE, Math.min(MAX_PIECE, grown));
     this.#ask();
   }

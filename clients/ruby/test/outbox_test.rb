@@ -23,6 +23,18 @@ class OutboxTest < BerryTest
     assert_raises(BerryMQ::ProtocolError) { @outbox.acknowledge(2) }
   end
 
+  def test_a_frame_is_pending_until_it_is_acknowledged
+    pending = -> { @outbox.pending?("leave", '"group":"job:*"') }
+    refute pending.call
+    @outbox.push("leave", '"group":"job:*","taken":[]', first: true)
+    assert pending.call
+    @outbox.take(0)
+    assert pending.call
+    refute @outbox.pending?("leave", '"group":"job:other"')
+    @outbox.acknowledge(1)
+    refute pending.call
+  end
+
   def test_the_oldest_messages_give_way
     push(*1..(BerryMQ::Outbox::MAX_MESSAGES + 2))
     assert_equal 2, @outbox.dropped

@@ -10,11 +10,11 @@ module BerryMQ
     MAX_BYTES = 1024 * 1024 * 1024
     MAX_COUNT = 100_000
     PIECE = 1024 * 1024
-    MIN_AHEAD = 16 * 1024
+    MIN_AHEAD = 4 * 1024
     MAX_AHEAD = 16 * 1024 * 1024
     MAX_PIECES = 64
     # In flight is what arrives in this time beside the round trip, for it delays everything behind it.
-    DELAY = 0.025
+    DELAY = 0.02
     # The rate is the highest one of so many pieces: one that was held up says nothing.
     SAMPLES = 16
 
@@ -72,7 +72,7 @@ module BerryMQ
       @lock = lock
       @held = {}
       @waiting, @outgoing, @released, @rates = [], [], [], []
-      @ahead, @arrived, @round_trip = MIN_AHEAD, 0, DELAY
+      @ahead, @arrived, @round_trip = MIN_AHEAD, 0, Float::INFINITY
     end
 
     # Run a block with the buffers that lie beside a frame, when they are here; what has the same key comes after it.
@@ -176,7 +176,7 @@ module BerryMQ
     def advance
       pull = (@current ||= @waiting.shift) or return
       while pull.pieces.size < MAX_PIECES && pull.asked < pull.total && pull.asked - pull.data.bytesize < @ahead
-        size = [PIECE, [@ahead / 2, MIN_AHEAD].max, pull.total - pull.asked].min
+        size = [PIECE, @ahead / 2, pull.total - pull.asked].min
         pull.pieces << [pull.asked, size, Clock.now, @arrived]
         @outgoing << JSON.generate({ jsonrpc: "2.0", method: "pull",
                                      params: { memory: pull.number, offset: pull.asked, size: } })
@@ -192,7 +192,10 @@ module BerryMQ
       @round_trip = [@round_trip * 1.01, seconds].min
       @rates.shift if @rates.size >= SAMPLES
       @rates << ((@arrived - arrived_before) / seconds)
-      @ahead = (@rates.max * (@round_trip + DELAY)).to_i.clamp(MIN_AHEAD, MAX_AHEAD)
+      ahead = @rates.max * (@round_trip + DELAY)
+      # While pieces do not wait for each other it doubles, once in each round trip.
+      ahead = [ahead, size >= @ahead / 2 ? 2 * @ahead : @ahead].max if seconds - @round_trip < DELAY / 3
+      @ahead = ahead.to_i.clamp(MIN_AHEAD, MAX_AHEAD)
     end
   end
 end

@@ -75,7 +75,8 @@ module BerryMQ
       @pace = Pace.new
       @state = []
       @link = @refused = nil
-      @joined = @paused = false
+      @joined = @paused = @stored = false
+      @expired = []
     end
 
     # Add a queue.
@@ -159,9 +160,14 @@ module BerryMQ
     # -- for the link ----------------------------------------------------------------------------------------------
 
     # Become a member at a hub, on a link that was not resumed.
-    # @param keeps [Boolean] it is another hub than before, which knows nothing of the jobs held here
-    def join(link, keeps: false)
+    # @param keeps [Boolean] it is another hub than before, which knows nothing of the jobs held here; on NATS, others
+    #   get them nevertheless
+    # @param late [Boolean] unless it has joined, or was left, by now
+    def join(link, keeps: false, late: false)
       @lock.synchronize do
+        return if late && (@link || @queues.empty? || link.closed?)
+
+        keeps &&= !@stored
         had = keeps ? recent : []
         @jobs.each { |job| job.number = nil } if keeps
         @jobs.reject!(&:number)
@@ -208,6 +214,7 @@ module BerryMQ
     def receive(jobs)
       @lock.synchronize do
         now = Clock.now
+        jobs = jobs.reject { |number, _| @expired.any? { |ranges| in?(ranges, number) } }
         jobs.each do |number, message|
           @jobs.push(Job.new(message, number))
           @recent.push([now, message.origin, message.number])
@@ -219,6 +226,18 @@ module BerryMQ
       end
     end
 
+    # Forget jobs that were not taken, for the hub was cut from NATS, and others may get them; and, until {#expired},
+    # those of them whose buffers are still to come.
+    # @param ranges [Array<Array(Integer, Integer)>]
+    def expire(ranges)
+      @lock.synchronize do
+        @expired << ranges
+        @jobs.reject! { |job| job.number && in?(ranges, job.number) }
+      end
+    end
+
+    def expired = @lock.synchronize { @expired.shift }
+
     # @param params [Hash] of a `group` frame
     def update(params)
       @lock.synchronize do
@@ -228,6 +247,7 @@ module BerryMQ
           @link = nil
         else
           @joined = true
+          @stored = params["stored"] == true
           @state = params["state"] if params["state"].is_a?(Array)
           @dropped = [@dropped, @state[3].to_i].max
         end
@@ -237,6 +257,8 @@ module BerryMQ
     end
 
     private
+
+    def in?(ranges, number) = ranges.any? { |first, count| number >= first && number < first + count }
 
     def take
       index = @paused ? @jobs.index { |job| job.number.nil? } : 0
@@ -372,11 +394,21 @@ module BerryMQ
         send_message(message, "put", group:)
       end
 
+      # Join a group, or wait until that is answered, and go on to try it. What a former membership was still sent is not
+      # for this one: until its `leave` is acknowledged, the hub does not know which it is.
       def join(group)
-        group.join(self) if @hub
+        return unless @hub
+
+        joining = Thread.new do
+          wait_until(nil) { closed? || (@state == :linked && !leaving?(group)) }
+          group.join(self, late: true)
+        end
+        joining.join(JobGroup::ANSWER_SECONDS)
       end
 
       private
+
+      def leaving?(group) = @outbox.pending?("leave", JSON.generate({ group: group.identifier.text })[1..-2])
 
       def group?(message)
         message.identifier.crosses? &&
@@ -389,6 +421,15 @@ module BerryMQ
           found = jobs.flat_map { |first, batch| Wire.read(batch, buffers).map.with_index(first) { |one, n| [n, one] } }
           group_of(params)&.receive(found)
         end
+      end
+
+      def take_group(params)
+        group = group_of(params) or return
+        group.update(params)
+        return unless (expired = params["expired"])&.any?
+
+        group.expire(expired.each { |first, count| Integer(first) && Integer(count) })
+        @buffers.in_order([:group, params["group"]]) { group.expired }
       end
 
       def group_of(params)

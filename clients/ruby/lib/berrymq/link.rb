@@ -174,7 +174,10 @@ module BerryMQ
     # @api private
     def control(method, params)
       body = JSON.generate(params)[1..-2]
-      update { @outbox.push(method, body, first: true) }
+      update do
+        announce if @interest_due && @announced # before an answer, too
+        @outbox.push(method, body, first: true)
+      end
     end
 
     private
@@ -386,7 +389,7 @@ module BerryMQ
       when "dropped" then lose(Integer(params.fetch("count")))
       when "past" then take_past(params)
       when "jobs" then take_jobs(params)
-      when "group" then group_of(params)&.update(params)
+      when "group" then take_group(params)
       end
     end
 

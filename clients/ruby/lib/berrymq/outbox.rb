@@ -54,6 +54,12 @@ module BerryMQ
     end
 
     def empty? = [@first, @items, @flight].all?(&:empty?)
+
+    # @return [Boolean] whether the other side may not have a frame that begins like this
+    def pending?(method, beginning)
+      [*@first, *@flight].any? { |one| one.method == method && one.body.start_with?(beginning) }
+    end
+
     def backlog = @items.count(&:message?)
 
     # Take the next text to be sent, if there is one.
