@@ -10,13 +10,13 @@ pytestmark = pytest.mark.timeout(120)
 WATCH = """
 from berrymq import link
 from berrymq_jupyter.widgets import ProgressView
-linked = link(name="watches")
+linked = link(name="watches", room="training")  # in others the hub may retain progress
 ProgressView()
 """
 TRAIN = """
 from berrymq import link
 from berrymq.adapters.progress import Progress
-linked = link(name="trains")
+linked = link(name="trains", room="training")
 bar = Progress(total=4, name="train", desc="epochs", mininterval=0)
 bar.update(3)
 linked.flush(10)

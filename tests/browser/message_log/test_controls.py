@@ -156,11 +156,13 @@ def test_a_panel_of_its_own_shows_the_same_log(notebooks):
 def test_what_is_seen_becomes_a_term(trained):
     trained.rows.last.locator(".bmq-from").click(modifiers=["Alt"])
     expect(trained.terms).to_have_text(["from:here"])
+    expect(trained.status).to_have_text("50 of 50 messages")
     expect(trained.detail).to_be_hidden()
     trained.row("39, loss").click()
     trained.detail.get_by_role("button", name="Filter by loss").click()
     expect(trained.terms).to_have_text(["from:here", "loss=0.025"])
     expect(trained.status).to_have_text("1 of 50 messages")
+    expect(trained.rows).to_have_count(1)
     trained.grid.focus()
     trained.press("End", "f")
     expect(trained.terms).to_have_text(["loss=0.025"])

@@ -308,25 +308,11 @@ def test_hostile_payloads_are_text(log):
 
 @pytest.mark.parametrize("charted", [False, True])
 def test_a_flood_is_coalesced(log, charted):
-    page = log.notebook.page
     if charted:
         log.notebook.execute("log.chart('flood:run', 0)")
         expect(log.view.get_by_role("region", name="Chart")).to_be_visible()
-    page.evaluate(
-        """() => {
-            window.frames = [];
-            const count = (now) => {
-                window.frames.push(now);
-                window.counting = requestAnimationFrame(count);
-            };
-            requestAnimationFrame(count);
-        }"""
-    )
     log.notebook.execute("for number in range(200_000): twitter('flood:run', number)\ntwitter('flood:last')")
     expect(log.row("flood:last")).to_be_visible(timeout=20_000)
-    frames = page.evaluate("cancelAnimationFrame(window.counting), window.frames")
-    if not charted:  # what a chart costs is measured in benchmarks
-        assert len(frames) / (frames[-1] - frames[0]) * 1000 > 30
     expect(log.status).to_contain_text("100,001 older dropped (the newest 100,000 are kept)")
     told = "log.channel.number, log.state.total, log.state.rows.missed"
     counted = "sum(count.total for count in log.state.counts.table.values())"
