@@ -18,7 +18,7 @@ from berrymq.bridge.protocol.json_checks import encode_json
 from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
 from berrymq.identifiers import Identifier
 
-from .mesh import Mesh, check_platform
+from .mesh import FIRST_SECONDS, POLL_SECONDS, Mesh, check_platform
 from .own_queues import OwnQueues
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NatsConnector"]
 
-FIRST_SECONDS = 0.15
-"""How long a new node waits for others to answer its ``hello``."""
 SETTLE_SECONDS = 3.0
 """The time limit for those to link."""
-POLL_SECONDS = 0.005
 LEAVE_SECONDS = 3.0
 """The time limit for leaving the room."""
 

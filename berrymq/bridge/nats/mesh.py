@@ -50,8 +50,12 @@ if TYPE_CHECKING:
 
     from .address import NatsAddress
 
-__all__ = ["Mesh", "Remote"]
+__all__ = ["FIRST_SECONDS", "POLL_SECONDS", "Mesh", "Remote"]
 
+FIRST_SECONDS = 0.15
+"""How long a new node waits for others to answer its ``hello``."""
+POLL_SECONDS = 0.005
+"""The interval in which it looks whether these are linked."""
 TICK_SECONDS = 1.0
 """The interval of checks: connections that are to be opened again, and what was published last."""
 HELLO_SECONDS = 10.0

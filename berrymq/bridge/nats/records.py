@@ -126,8 +126,6 @@ class Records:
         """Whether the records were listed; also true without JetStream, where there can be none."""
         self.on_change: Callable[[], object] = lambda: None
         """Called when the known records have changed. The lock is held."""
-        self.on_listed: Callable[[], object] = lambda: None
-        """Called when `listed` has become true, and after each further list."""
         self._router = router
         self._client = client
         self._room = router.room(room)
@@ -174,7 +172,7 @@ class Records:
         try:
             found = {record.key: record for record in await self.stored() if record.purpose != PIECES}
         except NoJetStreamError:
-            self._set_listed()
+            self.listed = True
             if self._known:  # JetStream is still starting, or on another server of the cluster
                 self._router.loop.call_later(LIST_SECONDS, self._list_again)
         except LinkError as error:
@@ -184,15 +182,11 @@ class Records:
             if self._changes == changes:
                 with self._router.lock:
                     self._set(found)
-                self._set_listed()
+                self.listed = True
             else:  # the list may be older than a change by another node
                 self._router.loop.call(self._list_again)
         finally:
             self._lists = False
-
-    def _set_listed(self) -> None:
-        self.listed = True
-        self.on_listed()
 
     async def stored(self) -> dict[Record, dict[str, Any]]:
         """Return the records that JetStream has, each with configuration and state of its stream.

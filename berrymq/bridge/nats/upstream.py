@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from functools import partial
 from typing import TYPE_CHECKING
 
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.protocol.jsonrpc import INVALID_REQUEST
 
-from .mesh import Mesh, check_platform
+from .mesh import FIRST_SECONDS, POLL_SECONDS, Mesh, check_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +29,8 @@ __all__ = ["Upstream"]
 
 RETRY_SECONDS = 5.0
 """The wait after NATS could not be reached for the first time; after that the client reconnects by itself."""
-READY_SECONDS = 1.0
-"""How long the nodes of a room wait at most until its records are known."""
+READY_SECONDS = 2.0
+"""How long the nodes of a room wait at most until what others follow and what is stored is known."""
 TTL_SECONDS = 1000.0
 
 _log = logging.getLogger("berrymq")
@@ -57,7 +56,8 @@ class Upstream:
         self._warned = False
         self._closed = False
         self._ready: set[str | None] = set()
-        """The rooms whose records are known, or for which that takes too long."""
+        """The rooms of which it is known what is followed and stored elsewhere, or for which that takes too
+        long."""
         hub.stored_history = self._history_of
         hub.groups.feeds = self._queues_of
         hub.is_ready = lambda peer: peer.role == "mesh" or peer.room.name in self._ready
@@ -102,8 +102,7 @@ class Upstream:
         name = f"hub at {socket.gethostname()}"
         mesh = self.meshes[room] = Mesh(self._hub, self._address, room, name=name, ttl=TTL_SECONDS)
         mesh.jobs.groups = self._hub.groups
-        mesh.records.on_listed = partial(self._open_room, room)
-        self._hub.loop.call_later(READY_SECONDS, self._open_room, room)
+        self._hub.loop.call_later(READY_SECONDS, self._open_late, room, mesh)
         if room not in self._leaving:
             self._start(room, mesh)
         return mesh
@@ -113,6 +112,21 @@ class Upstream:
         if room in self.meshes and room not in self._ready:
             self._ready.add(room)
             self._hub.announce_first()
+
+    def _open_late(self, room: str | None, mesh: Mesh) -> None:
+        if self.meshes.get(room) is mesh:
+            self._open_room(room)
+
+    def _open_when_settled(self, room: str | None, mesh: Mesh) -> None:
+        """Open a room as soon as what is followed and stored on other machines is known.
+
+        What its first node publishes before that would not be sent there.
+        """
+        if self.meshes.get(room) is mesh and room not in self._ready:
+            if mesh.is_settled:
+                self._open_room(room)
+            else:
+                self._hub.loop.call_later(POLL_SECONDS, self._open_when_settled, room, mesh)
 
     def _leave(self, room: str | None) -> None:
         self._ready.discard(room)
@@ -133,6 +147,7 @@ class Upstream:
             if error is None:
                 self._warned = False
                 _log.info("linked to NATS at %s", self._address)
+                self._hub.loop.call_later(FIRST_SECONDS, self._open_when_settled, room, mesh)
             elif not self._closed and self.meshes.get(room) is mesh:
                 self._open_room(room)
                 if not self._warned:

@@ -248,6 +248,23 @@ sys.stdin.readline()
                 assert process.stdout.readline() == "['a', 'b']\n"
                 assert f"{name} (hub at" in process.stdout.readline()
 
+    def test_what_a_short_script_that_is_alone_at_its_hub_publishes_arrives(self, server, runtime):
+        """Each run joins the room on NATS anew, and has ended before the next."""
+        bus = Bus("far")
+        berrymq.link(server.url, bus=bus, name="far")
+        recorder = Recorder(bus, "short:*")
+        with Nodes() as nodes:
+            hub = nodes.hub()
+            upstream_of_hub = Upstream(hub, NatsAddress.parse(server.url))
+            hub.on_peers_changed = upstream_of_hub.update
+            at = nodes.servers[hub]
+            for number in range(5):
+                near = Bus("near")
+                with berrymq.link(at.url, access_token=at.access_token, bus=near):
+                    near.twitter("short:run", number)
+            assert recorder.wait_for(5) == list(range(5))
+            leave(nodes, upstream_of_hub)
+
     def test_a_server_that_starts_later_is_found(self, monkeypatch):
         monkeypatch.setattr(upstream, "RETRY_SECONDS", 0.2)
         with Nodes(2) as nodes, NatsServer() as server:
