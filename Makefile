@@ -3,11 +3,9 @@
 PYTHON ?= python3
 ARGS ?=
 
-# A file's tests stay together, for they share servers and browsers. One process more than processors, for tests wait a
-# lot; more than four gain little. Files go in their own order: by the number of tests, those that take longest would
-# come last, and one process would wait.
-PROCESSES := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n < 3 ? n + 1 : 4)))
-SPREAD := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+# A file's tests stay together, for they share servers and browsers. More processes than four gain little. Files go in
+# their own order: by the number of tests, those that take longest would come last, and one process would wait.
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 VENV := .venv
 BIN := $(VENV)/bin
