@@ -37,6 +37,7 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
   let own = -1;
   scroller.append(body, spacer);
 
+  const windowHeight = () => Math.max(0, scroller.clientHeight - (head?.offsetHeight ?? 0));
   const lowest = () => Math.max(0, count * rowHeight - room);
 
   function draw() {
@@ -74,7 +75,7 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
 
   /** Look how high the window and its rows are now; what was at the top stays there. */
   function measure() {
-    const height = Math.max(0, scroller.clientHeight - (head?.offsetHeight ?? 0));
+    const height = windowHeight();
     if (height > 0) room = height;
     body.style.top = `${head?.offsetHeight ?? 0}px`;
     const index = scroller.scrollTop / rowHeight;
@@ -84,21 +85,25 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
     if (before !== rowHeight) scrollTo(index * rowHeight);
   }
 
+  function onResized() {
+    measure();
+    onResize?.();
+    draw();
+  }
+
   scroller.addEventListener(
     "scroll",
     () => {
       const mine = own >= 0 && Math.abs(scroller.scrollTop - own) < 2;
       own = -1;
+      // A window that becomes higher may be scrolled by the browser, before its observer is called.
+      if (windowHeight() !== room) return onResized();
       if (!mine) onScroll?.();
       draw();
     },
     { passive: true },
   );
-  const resized = new ResizeObserver(() => {
-    measure();
-    onResize?.();
-    draw();
-  });
+  const resized = new ResizeObserver(onResized);
   resized.observe(scroller);
 
   return {

@@ -89,6 +89,10 @@ class Workers:
         """The jobs that a worker has taken."""
         return [int(line) for line in process.file.read_text().split()] if process.file.exists() else []
 
+    def wait_until_taken(self, count, *processes):
+        """Wait until workers have noted that many jobs; an empty queue may be one that none has reached."""
+        wait(lambda: sum(len(self.taken_by(process)) for process in processes) == count, "all are noted", 60)
+
 
 @pytest.fixture
 def workers(tmp_path):
@@ -121,9 +125,7 @@ class TestFair:
         ready(*processes)
         for number in range(1_500):
             sender.twitter("job:add", number)
-        wait(sender.watch.empty, "all are taken", 60)
-        counts = [len(workers.taken_by(process)) for process in processes]
-        wait(lambda: sum(len(workers.taken_by(process)) for process in processes) == 1_500, "all are noted")
+        workers.wait_until_taken(1_500, *processes)
         assert sorted(job for process in processes for job in workers.taken_by(process)) == list(range(1_500))
         counts = [len(workers.taken_by(process)) for process in processes]
         assert min(counts) >= 450, counts
@@ -134,7 +136,7 @@ class TestFair:
         ready(slow, *fast)
         for number in range(500):
             sender.twitter("job:add", number)
-        wait(sender.watch.empty, "all are taken", 60)
+        workers.wait_until_taken(500, slow, *fast)
         assert 1 <= len(workers.taken_by(slow)) <= 50
 
 

@@ -98,9 +98,13 @@ class MeshChannel:
                 return False
             self.closed = True
             self._account.close()
+        self._release()
+        return True
+
+    def _release(self) -> None:
         self._held.clear()
         self._parts = []
-        return True
+        self._held_bytes = self._parts_bytes = 0
 
     def abort(self) -> None:
         """Cut the connection; on any thread."""
@@ -140,7 +144,7 @@ class MeshChannel:
             is_binary: the part belongs to a binary message.
 
         Raises:
-            FrameError: too much is held for a missing part, or the frame is too large.
+            FrameError: the frame is too large.
         """
         self.received_at = self._mesh.loop.time()
         if number <= self.arrived:
@@ -151,7 +155,10 @@ class MeshChannel:
                 self._held_bytes += len(data)
                 self._count()
                 if len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
-                    raise FrameError("an earlier part is missing for too long")
+                    # A loss, not a violation: frames that a peer refuses again and again are dropped.
+                    self._release()
+                    self.abort()
+                    return
                 self._mesh.expect(self, number - 1)
             return
         self._handle(data, is_last, is_binary)

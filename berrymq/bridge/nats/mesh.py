@@ -691,6 +691,10 @@ class Mesh:
     def _leave(self, done: Callable[[int], object]) -> None:
         if self._closed:
             return
+        with self.router.lock:
+            for remote in self._remotes.values():
+                if remote.peer is not None and remote.channel is not None:
+                    remote.peer.acknowledge()
         self._publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))

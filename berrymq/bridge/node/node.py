@@ -739,6 +739,10 @@ class Node(Router):
             self.loop.call_later(BACKLOG_POLL_SECONDS, self._check_backlog)
             return
         self._checking_backlog = False
+        self._caught_up()
+
+    def _caught_up(self) -> None:
+        """Acknowledge what was withheld."""
         with self.lock:
             for peer in self.peers.values():
                 peer.stream.caught_up()
@@ -921,6 +925,8 @@ class Node(Router):
     def close(self) -> None:
         """Detach from the bus and close all links."""
         self.detach()
+        if not self._inbox.is_behind():
+            self._caught_up()
         super().close()
         self._deliver()  # the loop may end before it does
         self.history.close()

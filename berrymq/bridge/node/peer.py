@@ -301,6 +301,12 @@ class Peer:
         self.is_over_share = self.stream.held_bytes > max(target, MOST_UNDROPPABLE_BYTES)
         return changed
 
+    def acknowledge(self) -> None:
+        """Acknowledge what was received; of a link that ends, the other side counts the rest as dropped."""
+        ack = self.stream.last_ack()
+        if ack is not None and self.channel is not None:
+            self.channel.send_text(ack)
+
     def end(self, reason: str, code: CloseCode = CloseCode.NORMAL) -> int:
         """Close the link; return the number of messages that the other side did not get.
 
@@ -311,6 +317,7 @@ class Peer:
             code: the WebSocket's close code.
         """
         self.cancel_timers()
+        self.acknowledge()
         channel, self.channel = self.channel, None
         if channel is not None:
             channel.close(code, reason)

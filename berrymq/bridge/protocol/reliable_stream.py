@@ -37,7 +37,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .batches import LargeBatchBytes, Memory
-from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, PUT, ack_frame
+from .frames import BUFFERS, DROPPED, MESSAGES, MESSAGES_FRAME, NUMBERED_FRAME, ack_frame
 from .json_checks import FrameError
 from .limits import Limits, LinkStats
 from .offers import Offers
@@ -641,29 +641,30 @@ class Stream:
         it lost its state, its deduplication by origin and sequence number recognises them
         (``node/duplicates.py``); this stream can't.
 
-        They are not counted as sent a second time: see `_counted_before`.
+        They are not counted as sent a second time: see `_counted_before`. Nor do they make room for each
+        other in the buffer, though it exceeds its limit until they are in flight again: what was dropped now
+        would be counted as dropped, and may have been processed.
         """
-        again = [Item(sent.method, sent.body, sent.messages) for sent in self._in_flight if sent.messages]
-        for sent in self._in_flight:
-            self._account.grow(-len(sent.body) - ITEM_BYTES)
-            self._unshare(sent)
-        self._counted_before += sum([item.messages for item in again])
+        again = [
+            Item(sent.method, sent.body, sent.messages, sent.shared, sent.head) for sent in self._in_flight
+        ]
+        self._counted_before += self._in_flight_messages
         self._in_flight.clear()
         self._resend = []
         self._in_flight_messages = self._in_flight_bytes = 0
-        waiting = [item for item in self._buffer if item.messages]
-        self._account.grow(-self._buffered_bytes)
         self._drop_later()
-        for item in self._buffer:
-            self._unshare(item)
+        held = [*again, *self._buffer]
         self._buffer.clear()
-        self._undroppable = 0
-        self._buffered = self._buffered_bytes = 0
-        for item in (*again, *waiting):  # the batches of a frame in a row are sent as one batch is
-            if item.method is PUT:
-                self.send(PUT, item.body, messages=item.messages)
+        self._undroppable = self._buffered = self._buffered_bytes = 0
+        for item in held:
+            size = len(item.body) + ITEM_BYTES
+            if item.messages:
+                self._buffer.append(item)
+                self._buffered += item.messages
+                self._buffered_bytes += size
             else:
-                self.send_batch(item.body, item.messages)
+                self._account.grow(-size)
+                self._unshare(item)
         self._last = self._acknowledged = 0
         self.received = self._ackable = self._ack_sent = 0
         self._ack_since = None
@@ -705,6 +706,13 @@ class Stream:
                 break
             if sent.messages:
                 self._skip(index)
+
+    def last_ack(self) -> bytes | None:
+        """Return the acknowledgement that is still to be sent before the link is ended, due or not."""
+        if self._ackable == self._ack_sent:
+            return None
+        self._ack_sent = self._ackable
+        return ack_frame(self._ackable)
 
     @property
     def oldest_in_flight(self) -> int:

@@ -9,7 +9,8 @@ import pytest
 import berrymq
 from berrymq import Bus
 from berrymq.bridge.nats.channel import MAX_HELD_BYTES
-from berrymq.bridge.nats.mesh import MAX_MEMBERS, MAX_REMOTES
+from berrymq.bridge.nats.mesh import MAX_MEMBERS, MAX_REMOTES, Mesh
+from berrymq.bridge.protocol.events import CloseCode
 from tests.support.nats_server import NatsServer
 from tests.support.nodes import wait
 from tests.support.recorder import Recorder
@@ -77,8 +78,11 @@ def test_forged_nodes_and_notices_leave_the_others_linked(links, caplog):
     assert all(len(peer.members) <= MAX_MEMBERS for peer in one.node.peers.values())
 
 
-def test_forged_parts_are_held_within_bounds(links, caplog):
+def test_forged_parts_are_held_within_bounds(links, monkeypatch):
     one, two = links
+    codes = []
+    close = Mesh.closed_here
+    monkeypatch.setattr(Mesh, "closed_here", lambda *args: (codes.append(args[2]), close(*args)))
     recorder = Recorder(two.node.bus)
     wait(lambda: one.is_followed("test:run"), "it is followed")
     line = next(data for data in publish(one) if data.startswith(b"F ")).partition(b"\n")[0].decode()
@@ -86,7 +90,7 @@ def test_forged_parts_are_held_within_bounds(links, caplog):
     subject = f"bmq._.%.{two.node.id}"
     size = 1_000_000
     parts = [
-        f"F {sender} {epoch} {int(number) + 2 + index} 1\n".encode() + bytes(size)
+        f"F {sender} {epoch} {int(number) + 10 + index} 1\n".encode() + bytes(size)
         for index in range(2 * MAX_HELD_BYTES // size)
     ]
     publish(one, *parts, subject=subject)
@@ -95,4 +99,5 @@ def test_forged_parts_are_held_within_bounds(links, caplog):
     one.node.bus.twitter("test:run", "after")
     assert recorder.wait_for(3) == ["before", "before", "after"]
     assert one.stats().dropped == two.stats().dropped == 0
+    assert set(codes) == {CloseCode.GOING_AWAY}  # nothing of the sender is wrong, so it may drop nothing
     assert two.node.budget.held < MAX_HELD_BYTES

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import nkeys
 import pytest
 
 import berrymq
@@ -14,6 +15,7 @@ from berrymq.bridge import LinkError
 from berrymq.bridge.nats import upstream
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
+from berrymq.bridge.protocol.limits import Limits
 from tests.support.certificates import client_context, make_certificate
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
@@ -82,6 +84,17 @@ class TestLink:
         link.node.bus.twitter("test:run", 1)
         assert recorder.wait_for(1) == [1]
 
+    def test_what_a_node_has_received_before_it_leaves_is_not_counted_as_dropped(self, link):
+        other = berrymq.link(link.url, bus=Bus("two"), name="two")
+        recorder = Recorder(other.node.bus, "test:*")
+        wait(lambda: link.is_followed("test:run"), "it is followed")
+        next(iter(other.node.peers.values())).stream.limits = Limits(ack_delay=60)
+        link.node.bus.twitter("test:run", 1)
+        assert recorder.wait_for(1) == [1]
+        other.close()
+        wait(lambda: [node.name for node in link.nodes()] == ["one"], "it has left")
+        assert link.stats().dropped == 0
+
     def test_a_server_that_comes_back_is_found_again(self):
         with NatsServer() as server:
             bus = Bus("one")
@@ -141,7 +154,6 @@ class TestLink:
                 berrymq.link(server.url, bus=Bus("three"), timeout=10)
 
     def test_an_nkey(self, tmp_path):
-        nkeys = pytest.importorskip("nkeys")
         seed = nkeys.encode_seed(b"x" * 32, nkeys.PREFIX_BYTE_USER)
         public = nkeys.from_seed(bytearray(seed)).public_key.decode()
         config, file = tmp_path / "server.conf", tmp_path / "user.nk"

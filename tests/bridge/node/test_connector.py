@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -106,6 +107,21 @@ def test_what_was_not_acknowledged_goes_to_the_node_that_takes_the_place(nodes, 
     assert recorder.wait_for(1) == [1]
     assert link.peer.id == successor.id
     assert link.stats.dropped == link.stats.lost == 0
+
+
+def test_what_a_node_has_received_before_it_leaves_is_not_counted_as_dropped(nodes, pair):
+    a, b = pair
+    recorder = Recorder(b.bus)
+    link = nodes.link(a, b)
+    nodes.settle()
+    peer = nodes.peer(b, a)
+    peer.stream.limits = replace(peer.stream.limits, ack_delay=60)
+    a.bus.twitter("test:run", 1)
+    assert recorder.wait_for(1) == [1]
+    assert nodes.peer(a, b).stream.snapshot().in_flight == 1
+    nodes.call(b.close)
+    wait(lambda: not link.connected, "the end is seen")
+    assert link.peer.stream.snapshot().in_flight == 0
 
 
 def test_a_node_is_not_linked_to_itself(nodes, pair):

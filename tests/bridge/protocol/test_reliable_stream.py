@@ -297,6 +297,22 @@ class TestCuts:
         assert messages_in(found) == [3, 4, 5, 6]
         assert (stream.received, stream.snapshot().sent, stream.snapshot().dropped) == (0, 6, 0)
 
+    def test_a_full_buffer_drops_nothing_in_a_restart(self):
+        account = Account(Total())
+        stream = Stream(SMALL, account=account)
+        for number in range(1, SMALL.window_messages + SMALL.buffer_messages + 1):
+            stream.send_batch(batch(number), 1)
+            stream.frames(NOW)
+        before = stream.snapshot()
+        assert before.buffered == SMALL.buffer_messages
+        assert before.in_flight
+        stream.restart()
+        assert account.held == stream.held_bytes
+        assert messages_in([read(data) for data in stream.frames(NOW)]) == list(
+            range(1, before.in_flight + 1)
+        )
+        assert stream.snapshot() == before
+
     def test_what_goes_again_after_a_restart_is_not_counted_twice_however_often(self):
         stream = Stream(SMALL)
         fill(stream, 6)

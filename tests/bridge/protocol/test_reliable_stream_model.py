@@ -212,11 +212,14 @@ class Link(RuleBasedStateMachine):
         stays.came_before.update(stays.came)
         stays.came = []
         stays.interests_came = 0
+        dropped = stays.stream.stats.dropped
         stays.stream.restart()
+        assert stays.stream.stats.dropped == dropped
         gone.stream = gone.new_stream()
         for end in self.ends:
             end.wire.clear()
             end.attached = True
+            self.flush(end)  # as the router does while it attaches
 
     @precondition(lambda self: self.left.stream.oldest_in_flight or self.right.stream.oldest_in_flight)
     @rule(side=SIDES, skip=st.booleans(), most=st.sampled_from([0, 1000, 3000]))

@@ -44,6 +44,20 @@ def test_in_a_narrow_page_nothing_is_out_of_reach(trained, width):
     expect(tree).to_be_hidden()
 
 
+def test_a_log_that_its_layout_scrolls_follows_on(trained):
+    """A window that grows may be scrolled by the browser, which reports that before the new size."""
+    grid = trained.view.get_by_role("grid")
+    grid.evaluate(
+        """(grid) => {
+            grid.parentElement.style.height = "600px";
+            if (grid.scrollTop >= 0) grid.dispatchEvent(new Event("scroll"));
+        }"""
+    )
+    trained.notebook.execute("twitter('train:epoch', 99)")
+    expect(trained.status).to_have_text("51 messages")
+    expect(trained.rows.last).to_contain_text("99")
+
+
 @pytest.mark.parametrize("width", [180, 220])
 def test_a_very_narrow_one_is_decent(trained, width):
     page = trained.notebook.page
