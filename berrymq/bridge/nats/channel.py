@@ -98,13 +98,9 @@ class MeshChannel:
                 return False
             self.closed = True
             self._account.close()
-        self._release()
-        return True
-
-    def _release(self) -> None:
         self._held.clear()
         self._parts = []
-        self._held_bytes = self._parts_bytes = 0
+        return True
 
     def abort(self) -> None:
         """Cut the connection; on any thread."""
@@ -156,7 +152,8 @@ class MeshChannel:
                 self._count()
                 if len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
                     # A loss, not a violation: frames that a peer refuses again and again are dropped.
-                    self._release()
+                    self._held.clear()
+                    self._held_bytes = 0
                     self.abort()
                     return
                 self._mesh.expect(self, number - 1)
