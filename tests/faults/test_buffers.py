@@ -47,7 +47,7 @@ def open_memories() -> int:
     return found
 
 
-@pytest.mark.timeout(60 + 2 * KILLS)
+@pytest.mark.timeout(60 + 5 * KILLS)
 def test_processes_that_are_killed_leave_no_memory_open_and_arrays_as_they_were():
     choose = random.Random(5)
     with Nodes() as nodes:
