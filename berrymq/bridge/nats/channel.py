@@ -61,18 +61,18 @@ class MeshChannel:
     def send_texts(self, texts: Iterable[Frame]) -> None:
         """Send frames; on any thread."""
         for text in texts:
-            self._mesh.post(self, text if isinstance(text, bytes) else b"".join(text))
+            self._mesh.publisher.post(self, text if isinstance(text, bytes) else b"".join(text))
 
     def send_text(self, text: bytes) -> None:
         """Send one frame; on any thread."""
-        self._mesh.post(self, text)
+        self._mesh.publisher.post(self, text)
 
     def take_pieces(self) -> None:
         """Do nothing: binary messages are reported as `Piece` events in any case."""
 
     def send_piece(self, head: bytes, data: bytes) -> None:
         """Send one binary message, in two parts; on any thread."""
-        self._mesh.post(self, head + data, is_binary=True)
+        self._mesh.publisher.post(self, head + data, is_binary=True)
 
     def when_written(self, send: Callable[[], object]) -> None:
         """Call a function that sends something, at once: the mesh has no buffer for this connection."""

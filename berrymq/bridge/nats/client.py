@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .address import NatsAddress
     from .direct_client import DirectClient
 
-__all__ = ["NatsClient", "NoTlsError", "UnavailableError"]
+__all__ = ["NatsClient", "UnavailableError"]
 
 RECONNECT_SECONDS = 0.25
 """The wait between attempts to reconnect; nats-py goes round all servers that it knows."""
@@ -40,10 +40,6 @@ MIN_PAYLOAD = 16 * 1024
 _MISSING = "NATS needs a package that is not installed: pip install nats-py"
 
 _log = logging.getLogger("berrymq")
-
-
-class NoTlsError(OSError):
-    """The URL requires TLS, and the server has none."""
 
 
 class UnavailableError(LinkError):
@@ -177,6 +173,8 @@ class NatsClient:
         return f"no NATS server answers at {self.address}: {text}"
 
     async def _note_error(self, error: Exception) -> None:
+        from .direct_client import NoTlsError
+
         self._problem = str(error) or type(error).__name__
         if not self.connected and self._connecting is not None and not self._connecting.done():
             # nats-py would try again what another attempt does not change

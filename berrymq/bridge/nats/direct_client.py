@@ -13,7 +13,6 @@ from nats.protocol.parser import Parser
 
 from berrymq.bridge.peers_log import peers_log
 
-from .client import NoTlsError
 from .socket_transport import SocketTransport
 
 if TYPE_CHECKING:
@@ -23,12 +22,16 @@ if TYPE_CHECKING:
 
     from .asyncio_loop import EmbeddedLoop
 
-__all__ = ["DirectClient"]
+__all__ = ["DirectClient", "NoTlsError"]
 
 MAX_BUFFERED = 65 * 1024 * 1024
 """The limit of an incomplete message, in bytes; NATS allows messages of 64 MiB."""
 
 _NO_NEWLINES = {ord("\r"): " ", ord("\n"): " "}
+
+
+class NoTlsError(OSError):
+    """The URL requires TLS, and the server has none."""
 
 
 class DirectClient(Client):

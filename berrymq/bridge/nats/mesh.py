@@ -9,7 +9,6 @@ message of NATS or the whole server, cuts the connection, and it is opened again
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.questions import SPIN_SECONDS
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.events import CloseCode, Closed, Text
-from berrymq.bridge.protocol.frames import MESSAGES_FRAME
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import LinkStats
 from berrymq.bridge.transport.channel import TURN_SECONDS
@@ -27,14 +25,13 @@ from .channel import MeshChannel
 from .client import MIN_PAYLOAD, NatsClient
 from .history import NatsHistory
 from .jobs import JobQueues
+from .publisher import Publisher, messages_frame
 from .records import Records
 from .wire import (
     Notice,
     Part,
     decode,
-    encode_broadcast,
     encode_notice,
-    encode_part,
     room_token,
     subject_of,
 )
@@ -75,11 +72,6 @@ MAX_REMOTES = 1_000
 """The number of other nodes in a room; more are left out until some have gone."""
 MAX_MEMBERS = 100
 """The number of nodes of a hub that others know by name."""
-HEAD_BYTES = 256
-"""The limit of the first line of a part, in bytes."""
-RECEIVER_BYTES = 64
-"""The same for each receiver of a broadcast."""
-
 QUESTION_MARKS = (b'"method":"ask"', b'"method":"answer"')
 """The members of a frame by which questions and answers are recognised: soon after one comes the next."""
 MARK_BYTES = 256
@@ -87,10 +79,6 @@ MAX_UNHANDLED_BYTES = 16 * 1024 * 1024
 """How much is read before it is handled."""
 ASKED_SECONDS = 1.0
 """The time after a question or an answer within which the next one is expected."""
-
-_HEAD, _, _ = MESSAGES_FRAME.partition(b"%b")
-_START = _HEAD[: _HEAD.index(b"%d")]
-_REST = b',"batches":['
 
 
 class Remote:
@@ -117,8 +105,6 @@ class Mesh:
 
     Frames may be read by a thread that waits for an answer (`pump`), and published by any. All else is left
     to the I/O thread, in order: what arrives after a notice is handled after it.
-
-    Locks: that of the router, then `_publishing`, which is held while parts are numbered and published.
 
     Args:
         router: this node, or a hub.
@@ -149,9 +135,6 @@ class Mesh:
         self._token = room_token(room)
         self._ttl = ttl
         self._remotes: dict[str, Remote] = {}
-        self._publishing = threading.Lock()
-        self._posted: deque[tuple[MeshChannel, bytes, bool]] = deque()
-        self._is_scheduled = False
         self._asked_at = float("-inf")
         """When a question or an answer arrived last."""
         self._unhandled: deque[bytes] = deque()
@@ -171,6 +154,8 @@ class Mesh:
             on_cut=self._all_cut,
             on_message=self._receive,
         )
+        self.publisher = Publisher(self.loop, self._client, self._token, self._id, self._remotes)
+        """Publishes the frames of all channels."""
         self.records = Records(router, self._client, room, self._known_peers, self.stats)
         """What is stored of the room's messages."""
         self.history = NatsHistory(router, self._client, self.records)
@@ -523,7 +508,7 @@ class Mesh:
                     )
             elif (mine := message.receivers.get(channel.epoch)) is not None:
                 number, n, ack = mine
-                frame = _HEAD[: -len(_REST)] % (n, ack) + _REST + message.rest
+                frame = messages_frame(n, ack, message.rest)
                 channel.arrive(number, frame)
         except FrameError as error:
             peers_log.warning("the connection to %r is cut: %r", remote.name, str(error)[:200])
@@ -590,84 +575,9 @@ class Mesh:
         if not channel.closed and channel.arrived < number:
             self.cut(channel)
 
-    # -- publishing ------------------------------------------------------------------------------------------
-
     def ping(self, channel: MeshChannel) -> None:
         """Have the other side of a connection answer, and check that it has everything."""
         self._notify(channel.remote, Notice("ping", self._id, epoch=channel.epoch, number=channel.published))
-
-    def post(self, channel: MeshChannel, frame: bytes, *, is_binary: bool = False) -> None:
-        """Publish a frame, or a binary message; on any thread, with the router's lock held.
-
-        What others may get as well is published in the next turn of the loop, with what comes after it. All
-        else is at once, so that a question wakes no thread.
-        """
-        with self._publishing:
-            if not self._posted and not (len(self._remotes) > 1 and frame.startswith(_START)):
-                if not channel.closed:
-                    self._send(channel, frame, is_binary)
-                return
-            self._posted.append((channel, frame, is_binary))
-            if not self._is_scheduled:
-                self._is_scheduled = True
-                self.loop.call(self._publish)
-
-    def _publish(self) -> None:
-        """Publish what was posted: the same batches for several nodes once, the rest one by one."""
-        with self._publishing:
-            self._is_scheduled = False
-            self._publish_posted()
-
-    def _publish_posted(self) -> None:
-        queues: dict[MeshChannel, deque[tuple[bytes, bool]]] = {}
-        while self._posted:
-            channel, frame, is_binary = self._posted.popleft()
-            if not channel.closed:
-                queues.setdefault(channel, deque()).append((frame, is_binary))
-        while queues:
-            channel, frames = next(iter(queues.items()))
-            frame, is_binary = frames[0]
-            together = [channel]
-            rest = b""
-            if len(queues) > 1 and frame.startswith(_START):
-                rest = frame.partition(_REST)[2]
-                together = [one for one, others in queues.items() if _rest_of(*others[0]) == rest]
-            room = self._client.max_payload - HEAD_BYTES - RECEIVER_BYTES * len(together)
-            if 2 * len(together) > max(2, self._linked()) and len(rest) <= room:
-                self._broadcast(together, [queues[one].popleft()[0] for one in together], rest)
-            else:
-                together = [channel]
-                frames.popleft()
-                self._send(channel, frame, is_binary)
-            for one in together:
-                if not queues[one]:
-                    del queues[one]
-
-    def _linked(self) -> int:
-        return sum([one.channel is not None for one in self._remotes.values()])
-
-    def _broadcast(self, channels: list[MeshChannel], frames: list[bytes], rest: bytes) -> None:
-        receivers = []
-        now = self.loop.time()
-        for channel, frame in zip(channels, frames, strict=True):
-            channel.published += 1
-            channel.written_at = now
-            n, _, ack = frame[len(_START) : len(frame) - len(rest) - len(_REST)].partition(b',"ack":')
-            receivers.append((channel.epoch, channel.published, int(n), int(ack)))
-        self._client.publish(subject_of(self._token), encode_broadcast(self._id, receivers, rest))
-
-    def _send(self, channel: MeshChannel, frame: bytes, is_binary: bool) -> None:
-        size = self._client.max_payload - HEAD_BYTES
-        subject = subject_of(self._token, channel.remote.id)
-        channel.written_at = self.loop.time()
-        for start in range(0, len(frame), size):
-            channel.published += 1
-            is_last = start + size >= len(frame)
-            part = frame[start : start + size]
-            encoded = encode_part(
-                self._id, channel.epoch, channel.published, part, is_last=is_last, is_binary=is_binary
-            )
-            self._client.publish(subject, encoded)
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -695,7 +605,7 @@ class Mesh:
             for remote in self._remotes.values():
                 if remote.peer is not None and remote.channel is not None:
                     remote.peer.acknowledge()
-        self._publish()
+        self.publisher.publish()
         self._closed = True
         self._client.publish(subject_of(self._token), encode_notice(Notice("bye", self._id)))
         self.jobs.close()
@@ -713,11 +623,6 @@ class Mesh:
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, which has none of its parent's connections."""
         self._client.close_in_child()
-
-
-def _rest_of(frame: bytes, is_binary: bool) -> bytes | None:
-    """Return a ``messages`` frame without its numbers; None for another one."""
-    return frame.partition(_REST)[2] if not is_binary and frame.startswith(_START) else None
 
 
 def check_platform() -> None:

@@ -1,6 +1,6 @@
 """The shared queues of this process, while it is linked to a hub or to NATS.
 
-Each shared store is a member of a group at the hub then, or of one that is fed from NATS (``nats/jobs.py``).
+Each shared store is a member of a group at the hub then, or of one that NATS feeds (``nats/job_queue.py``).
 Messages that are published here cross the link like any other, and those that the hub hands to this process
 come back as jobs: so there is one order, and each job is taken once.
 

@@ -9,7 +9,8 @@ import pytest
 
 import berrymq
 from berrymq import Bus, Empty, Queue
-from berrymq.bridge.nats import jobs
+from berrymq.bridge.nats import job_queue
+from berrymq.bridge.nats.jobs import JobQueues
 from berrymq.bridge.remote_queue import RemoteQueue
 from tests.bridge.nats.test_history import Machine
 from tests.support.nats_server import NatsServer
@@ -17,8 +18,8 @@ from tests.support.nodes import Nodes, wait
 from tests.support.scripts import script
 
 WORKER = """
-    from berrymq.bridge.nats import jobs
-    jobs.ACK_SECONDS = 2.0
+    from berrymq.bridge.nats import job_queue
+    job_queue.ACK_SECONDS = 2.0
     bus = berrymq.Bus("worker")
     link = berrymq.link(sys.argv[1], bus=bus, name="worker")
     queue = berrymq.Queue("job:*", shared=True, bus=bus)
@@ -53,7 +54,7 @@ def take(queue, count):
 
 
 def test_what_a_killed_worker_had_not_taken_goes_to_others_in_order(server, monkeypatch):
-    monkeypatch.setattr(jobs, "ACK_SECONDS", 2.0)
+    monkeypatch.setattr(job_queue, "ACK_SECONDS", 2.0)
     bus, _ = join(server, "here")
     queue = Queue("job:*", shared=True, bus=bus)
     for number in range(40):
@@ -126,7 +127,7 @@ def published():
 def queues(published):
     router = SimpleNamespace(loop=SimpleNamespace(time=lambda: 100.0))
     client = SimpleNamespace(publish=lambda subject, *rest: published.append((subject, *rest)))
-    queues = jobs.JobQueues(router, client, SimpleNamespace(), "queues", None)
+    queues = JobQueues(router, client, SimpleNamespace(), "queues", None)
     queues.inbox = "_INBOX.one"
     return queues
 
