@@ -45,6 +45,7 @@ _EXAMPLES = {
     "hub": """
         berrymq hub                      on this machine, until Ctrl-C
         berrymq hub --detached           in the background, until a minute after its last node has left
+        berrymq hub --upstream nats://lab.example.org    with the hubs of other machines
         berrymq hub --host 0.0.0.0 --certificate cert.pem --key key.pem --access-token-file token.txt
     """,
     "follow": """

@@ -25,6 +25,7 @@ MAX_CREDENTIALS_BYTES = 1024 * 1024
 
 _SEED = re.compile(rb"SU[A-Z2-7]{56}")
 _SCHEME = re.compile(r"\s*(nats|tls)://", re.IGNORECASE)
+_HALF_SCHEME = re.compile(r"\s*(nats|tls)[:/]", re.IGNORECASE)
 _EXAMPLE = "write one like 'nats://lab.example.org' or 'nats://a:4222,b:4222?creds=/path/to/user.creds'"
 
 
@@ -116,6 +117,8 @@ def parse_link_address(address: Address | Endpoint) -> Endpoint | NatsAddress:
     """
     if isinstance(address, str) and is_nats(address):
         return NatsAddress.parse(address)
+    if isinstance(address, str) and _HALF_SCHEME.match(address):
+        raise LinkError(f"the URL of a NATS server begins with nats:// or tls://; {_EXAMPLE}")
     return Endpoint.parse(address)
 
 

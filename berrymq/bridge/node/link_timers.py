@@ -129,6 +129,10 @@ class LinkTimers:
     def log_drops(self, peer: Peer) -> None:
         """Log how many messages for a peer were dropped since the last call, if any."""
         with self._router.lock:
-            report = peer.pop_drop_report()
+            channel = peer.channel
+            is_silent = (
+                channel is not None and self._loop.time() - channel.received_at > self._limits.keepalive
+            )
+            report = peer.pop_drop_report(is_silent=is_silent)
         if report:
             peers_log.warning("%s", report)

@@ -250,15 +250,24 @@ class Peer:
         self.stream.stats = stats
         self._reported_drops, self._reported_cuts = stats.dropped, stats.cuts
 
-    def pop_drop_report(self) -> str:
-        """Return the text of a log entry about messages dropped since the last call, or ""."""
+    def pop_drop_report(self, *, is_silent: bool) -> str:
+        """Return the text of a log entry about messages dropped since the last call, or "".
+
+        Args:
+            is_silent: it has answered no ping, and may have ended.
+        """
         stats = self.stream.stats
         dropped, self._reported_drops = stats.dropped - self._reported_drops, stats.dropped
         was_cut = not self.connected or stats.cuts != self._reported_cuts
         self._reported_cuts = stats.cuts
         if dropped <= 0:
             return ""
-        reason = "the link was cut" if was_cut else "they are published faster than it takes them"
+        if was_cut:
+            reason = "the link was cut"
+        elif is_silent:
+            reason = "it does not answer"
+        else:
+            reason = "they are published faster than it takes them"
         return f"{dropped} messages for {self.name!r} were dropped: {reason}"
 
     def note_refusal(self) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from berrymq.bridge import LinkError
-from berrymq.bridge.nats.address import NatsAddress, is_nats
+from berrymq.bridge.nats.address import NatsAddress, is_nats, parse_link_address
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,12 @@ def test_others_are_refused_in_one_line_that_repeats_no_secret(text):
         NatsAddress.parse(text)
     assert "geheim" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["nats:lab", "NATS:lab:4222", "nats/lab", "tls:/lab"])
+def test_a_scheme_without_its_slashes_is_no_node_of_ours(text):
+    with pytest.raises(LinkError, match="begins with nats:// or tls://"):
+        parse_link_address(text)
 
 
 class TestLogin:

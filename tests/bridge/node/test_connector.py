@@ -124,6 +124,23 @@ def test_what_a_node_has_received_before_it_leaves_is_not_counted_as_dropped(nod
     assert link.peer.stream.snapshot().in_flight == 0
 
 
+def test_why_messages_were_dropped(nodes, pair, caplog):
+    a, b = pair
+    link = nodes.link(a, b)
+    nodes.settle()
+    peer = link.peer
+    reasons = ["they are published faster than it takes them", "it does not answer", "the link was cut"]
+    for number, reason in enumerate(reasons, 1):
+        if number == 2:
+            peer.channel.received_at = float("-inf")
+        elif number == 3:
+            peer.stream.stats.cuts += 1
+        with a.lock:
+            peer.stream.count_drops(number)
+        a.timers.log_drops(peer)
+        assert f"{number} messages for 'b' were dropped: {reason}" in caplog.text
+
+
 def test_a_node_is_not_linked_to_itself(nodes, pair):
     a, _ = pair
     with pytest.raises(LinkError, match="itself"):
