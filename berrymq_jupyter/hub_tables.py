@@ -29,8 +29,18 @@ def hub_tables(link: Link) -> list[Table]:
     groups, kept = (
         [one for one in status.get(key, ()) if one["room"] == link.room] for key in ("groups", "kept")
     )
-    tables = [queue_table(groups), kept_table(Kept(msgspec.convert(kept, list[Keep]), [], 0, 0))]
+    tables = [
+        upstream_table(status.get("upstream")),
+        queue_table(groups),
+        kept_table(Kept(msgspec.convert(kept, list[Keep]), [], 0, 0)),
+    ]
     return [table for table in tables if table.rows]
+
+
+def upstream_table(upstream: dict[str, str] | None) -> Table:
+    """Return a table of the system that links a hub to those of other machines."""
+    rows = [(upstream["url"], upstream["problem"] or "linked")] if upstream else []
+    return Table(("other machines", ""), rows)
 
 
 def queue_table(groups: list[dict[str, Any]]) -> Table:

@@ -178,14 +178,18 @@ def keep(
 
 
 def nodes(destination: Destination, *, json: bool = False) -> int:
-    """Print the reachable nodes.
+    """Print the reachable nodes; on stderr, why a hub is not linked to those of other machines.
 
     Without this process itself.
     """
-    printer = Printer(json=json)
+    printer, problems = Printer(json=json), Printer(sys.stderr)
     with destination.join(Bus("berrymq nodes"), start=False) as joined:
         printer.nodes([node for node in joined.nodes() if not node.here])
+        upstream = joined.status().get("upstream") if joined.leads_to_hub else None
+        if upstream and upstream["problem"]:
+            problems.note(f"berrymq: those of other machines are missing: {upstream['problem']}")
     printer.flush()
+    problems.flush()
     return 0
 
 

@@ -100,6 +100,8 @@ class Hub(Router):
         """The number of messages that have passed."""
         self.traffic: OrderedDict[tuple[str | None, str], Traffic] = OrderedDict()
         """By room and identifier, the latest last."""
+        self.upstream_status: Callable[[], dict[str, str] | None] = lambda: None
+        """Returns the system that links this hub to others, as the wire's ``status`` does."""
         self.is_ready: Callable[[Peer], bool] = lambda _: True
         """Returns whether interest may be announced to a peer for the first time. Peers publish only after
         that, so it is withheld until a hub on NATS knows what other nodes follow."""
@@ -339,6 +341,7 @@ class Hub(Router):
         return {
             **super().status(),
             "messages": self.messages,
+            "upstream": self.upstream_status(),
             "groups": self.groups.status(),
             "groups_more": max(0, len(self.groups) - MAX_STATUS_ENTRIES),
             "kept": (kept := self.histories.status())[:MAX_STATUS_ENTRIES],

@@ -93,6 +93,8 @@ class NatsClient:
         """The last error of nats-py, without its secrets."""
         self._refused = False
         """Whether the server refused the connection for good, because of `_problem`."""
+        self._failure = ""
+        """Why the last attempt to connect has failed, as a sentence."""
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class NatsClient:
 
         def report(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
+            self._failure = str(error or "")
             if error is None:
                 done(None)
             else:
@@ -162,6 +165,13 @@ class NatsClient:
         await client.flush(CONNECT_SECONDS)
         self.connected = True
         self._on_up()
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection, as a sentence; "" if there is one."""
+        if self.connected:
+            return ""
+        return self._failure or f"NATS at {self.address} is not connected"
 
     def _explain(self, error: Exception | None) -> str:
         """Return why a connection has failed, as a sentence; nats-py's texts hold no secrets of ours."""

@@ -134,16 +134,19 @@ class NatsHistory:
         """Run a call, repeat it while NATS is disconnected, and pass on its result."""
 
         async def run() -> None:
-            outcome: Any = LinkError("the link to NATS is closed")
+            outcome: Any = None
             try:
                 outcome = await self._persist(call)
             except LinkError as error:
                 outcome = error
+            except asyncio.CancelledError:
+                outcome = LinkError(self._client.problem or "the link to NATS is closed")
+                raise
             finally:
                 done(outcome)
 
         if not self._client.run(run()):
-            done(LinkError(f"NATS at {self._client.address} is not connected"))
+            done(LinkError(self._client.problem))
 
     async def _persist(self, call: Callable[[], Awaitable[Any]]) -> Any:
         loop = asyncio.get_running_loop()

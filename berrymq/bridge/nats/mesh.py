@@ -176,6 +176,11 @@ class Mesh:
         return self._client.connected
 
     @property
+    def problem(self) -> str:
+        """Why NATS is not connected, as a sentence; "" if it is."""
+        return self._client.problem
+
+    @property
     def peers(self) -> list[Peer]:
         """The other nodes that have been linked, those that are cut off included; on any thread."""
         return [one.peer for one in list(self._remotes.values()) if one.peer is not None]

@@ -60,10 +60,16 @@ class Upstream:
         long."""
         hub.stored_history = self._history_of
         hub.groups.feeds = self._queues_of
+        hub.upstream_status = self._status
         hub.is_ready = lambda peer: peer.role == "mesh" or peer.room.name in self._ready
         self._leaving: set[str | None] = set()
         """The rooms that are being left."""
         self._on_closed: Callable[[], object] = lambda: None
+
+    def _status(self) -> dict[str, str]:
+        """Return the server and, if a room is not linked to it, why, as the wire's ``status`` does."""
+        problems = [mesh.problem for mesh in self.meshes.values()]
+        return {"url": self._address.url, "problem": next(filter(None, problems), "")}
 
     def _history_of(self, room: Room) -> NatsHistory:
         """Return the history of a room, shared by all machines.

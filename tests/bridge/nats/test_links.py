@@ -16,6 +16,7 @@ from berrymq.bridge.nats import upstream
 from berrymq.bridge.nats.address import NatsAddress
 from berrymq.bridge.nats.upstream import Upstream
 from berrymq.bridge.protocol.limits import Limits
+from berrymq_jupyter.hub_tables import hub_tables
 from tests.support.certificates import client_context, make_certificate
 from tests.support.nats_server import NatsServer, leave
 from tests.support.nodes import Nodes, wait
@@ -293,6 +294,23 @@ sys.stdin.readline()
             assert recorder.wait_for(1) == [1]
             for up in ups:
                 leave(nodes, up)
+
+    def test_where_no_server_answers_keep_and_status_name_it(self, unused_tcp_port):
+        url = f"nats://127.0.0.1:{unused_tcp_port}"
+        with Nodes() as nodes:
+            hub = nodes.hub()
+            up = Upstream(hub, NatsAddress.parse(url))
+            hub.on_peers_changed = up.update
+            at = nodes.servers[hub]
+            bus = Bus("near")
+            link = berrymq.link(at.url, access_token=at.access_token, bus=bus)
+            with pytest.raises(LinkError, match=f"no NATS server answers at {url}: "):
+                berrymq.keep("test:*", bus=bus)
+            assert f"no NATS server answers at {url}: " in link.status()["upstream"]["problem"]
+            (shown,) = hub_tables(link)
+            assert f"no NATS server answers at {url}: " in shown.text()
+            link.close()
+            leave(nodes, up)
 
     def test_a_hub_is_in_the_rooms_of_its_nodes_alone(self, server):
         with Nodes(1) as nodes:
