@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +13,7 @@ from berrymq.bridge.remote_queue import RemoteQueue
 from berrymq.errors import QueueClosed
 from tests.support.faults import FaultProxy
 from tests.support.nodes import Nodes, wait
+from tests.support.recorder import Recorder
 
 parse = Identifier.parse
 
@@ -287,6 +289,33 @@ class TestCutsAndEnds:
         assert [theirs.get(timeout=5).args[0] for _ in range(5)] == list(range(5))
         one.bus.twitter("job:add", 5)
         assert theirs.get(timeout=5).args == (5,)
+
+    def test_a_job_on_its_way_to_a_closed_queue_is_done_once_by_the_next_one(self, nodes, hub):
+        """The hub hands it over to the former queue, and takes it back when it learns of the end of that."""
+        sender = node_on(nodes, hub, "sender")
+        with FaultProxy(nodes.listening_address(hub)) as proxy, ThreadPoolExecutor(2) as pool:
+            one = nodes.add("one", listening=False)
+            nodes.link(one, hub, proxy)
+            former = Queue("job:*", shared=True, bus=one.bus)
+            nodes.settle()
+            waiting = pool.submit(former.get)
+            wait(lambda: group_of(hub).state().consumers == 1, "the hub knows of its consumer")
+            recorder = Recorder(one.bus, "test:*")
+            nodes.settle()
+            proxy.stall()
+            sender.bus.twitter("test:run", 0)  # the proxy reads on once in each direction
+            assert recorder.wait_for(1) == [0]
+            wait(lambda: nodes.peer(hub, one).stream.idle, "it is acknowledged")
+            sender.bus.twitter("job:add", 1)
+            wait(lambda: group_of(hub).state().held == 1, "the job is on its way")
+            former.close()
+            with pytest.raises(QueueClosed):
+                waiting.result(5)
+            following = pool.submit(Queue, "job:*", shared=True, bus=one.bus)
+            wait(lambda: one.shared._members, "the next one joins")
+            proxy.stall(False)
+            assert take_all(following.result(10)) == [1]
+            assert group_of(hub).state().held == 0
 
     def test_a_group_without_members_goes_on_collecting(self, nodes, hub):
         one, other = [node_on(nodes, hub, name) for name in ("one", "other")]

@@ -58,11 +58,20 @@ class _Stream:
         self._send(method, body)
 
 
+class _Pulls:
+    """No buffers are pulled from the other half, so no frame is held back."""
+
+    def holds(self, _: Any) -> bool:
+        """Return whether a frame has to be held back."""
+        return False
+
+
 class _Half:
     """One half as the other one sees it, with the interface of a `Peer`."""
 
     connected = True
     channel = None
+    pulls = _Pulls()
 
     def __init__(
         self, node: Node, role: Literal["hub", "member"], send: Callable[[bytes, bytes], object]

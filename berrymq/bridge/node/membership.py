@@ -91,6 +91,11 @@ class Membership:
         store: the shared store.
     """
 
+    rejoins = 0
+    """The question behind the ``join`` of a group that was left over the same link: jobs before its answer
+    are those of the former membership, and no more are requested. 0 once it is answered, and without a former
+    one; changed with the node's lock held."""
+
     def __init__(self, queues: SharedQueues, store: SharedStore) -> None:
         self.store = store
         self.group = group_name(store.identifier.text, store.durable)
@@ -290,8 +295,10 @@ class Membership:
         What was taken and returned is moved into the frame in the same step, so each number is reported once.
         The stream retransmits the frame after a cut.
         """
+        if self.rejoins:
+            fields["now"] = 0
         with self._lock:
-            self._reported = len(self.store.blocked), self._pace.ahead
+            self._reported = (0, 0) if self.rejoins else (len(self.store.blocked), self._pace.ahead)
             taken, self._taken = self._taken, []
             returned, self._returned = self._returned, []
         return group_body(
@@ -302,6 +309,12 @@ class Membership:
             returned=as_ranges(sorted(returned)),
             **fields,
         )
+
+    def rejoin(self) -> None:
+        """Request nothing until the hub has answered a question; see `rejoins`."""
+        with self._lock:
+            self._last_question += 1
+            self.rejoins = self._last_question
 
     def leave_body(self) -> bytes:
         """Return the params of a ``leave``."""
@@ -534,6 +547,7 @@ class Membership:
         """
         with self._lock:
             self.epoch += 1
+            self.rejoins = 0
             self._keeps_former = keeps_former
             jobs = [message for _, message in (*self._set_aside, *self._withdraw())]
             self._set_aside = []

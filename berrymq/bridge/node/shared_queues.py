@@ -74,6 +74,8 @@ class SharedQueues:
         former hub's jobs are gone."""
         self._members: dict[str, Membership] = {}
         """By the identifier of the group; changed with the node's lock held."""
+        self._left: set[str] = set()
+        """The groups that were left over the present link; see `Membership.rejoins`."""
         self._followed: tuple[Identifier, ...] = ()
         """The identifiers of groups; changed in one step with the routes."""
         self._is_leaving = False
@@ -153,6 +155,7 @@ class SharedQueues:
             return chosen
 
         self.peer = peer
+        self._left.clear()
         self.outbox.open()  # before a route leads there; the lock is held, so the joins are sent first
         if self.stores.share(self, choose) is None:
             self.peer = None  # another node of this bus, in another room, shares them
@@ -189,8 +192,12 @@ class SharedQueues:
         """
         assert self.peer is not None
         if not first:
+            fields = {}
+            if member.group in self._left:
+                member.rejoin()
+                fields["question"] = member.rejoins
             self.peer.stream.send(JOIN, member.join_body())
-            self.peer.stream.send(WANT, member.want_body())
+            self.peer.stream.send(WANT, member.want_body(**fields))
         else:
             # Before messages that are sent again, and before the interest, after which a new hub may begin to
             # pass on what it has gathered. The last that is put there comes first.
@@ -215,6 +222,7 @@ class SharedQueues:
 
         What waited at the former hub is lost; its last known number is logged.
         """
+        self._left.clear()
         is_new = peer.id != self._hub_id
         for member in self._members.values():
             lost = member.state.waiting if is_new and not member.stored else 0
@@ -341,6 +349,7 @@ class SharedQueues:
             if peer is None or self._members.get(member.group) is not member:
                 return
             del self._members[member.group]
+            self._left.add(member.group)
             self._unfollow(member)
             peer.stream.send(LEAVE, member.leave_body())
             self._pin()
@@ -422,14 +431,29 @@ class SharedQueues:
         if peer.role != "hub":
             raise FrameError("only a hub has groups of shared queues")
         member = self._members.get(params.group) if peer is self.peer else None
+        if member is not None and member.rejoins:
+            if isinstance(params, GroupParams) and (params.question == member.rejoins or params.refused):
+                self._after_pulled(peer, params.group, partial(self._has_rejoined, member))
+            else:
+                member = None  # the former one
         self.inbox.add(member, params)
         if member is not None and isinstance(params, GroupParams) and params.expired:
-            arrived = partial(self.inbox.add_expired_arrived, member)
-            key = ("group", params.group)
-            if peer.pulls.holds(key):
-                peer.pulls.hold(key, arrived, 0)
-            else:
-                arrived()
+            self._after_pulled(peer, params.group, partial(self.inbox.add_expired_arrived, member))
+
+    @staticmethod
+    def _after_pulled(peer: Peer, group: str, function: Callable[[], object]) -> None:
+        """Call a function when the jobs have arrived whose buffers are still pulled; at once without any."""
+        key = ("group", group)
+        if peer.pulls.holds(key):
+            peer.pulls.hold(key, function, 0)
+        else:
+            function()
+
+    def _has_rejoined(self, member: Membership) -> None:
+        """Request jobs: all that come from now on are those of this membership. The node's lock is held."""
+        self._left.discard(member.group)
+        member.rejoins = 0
+        self._send_want(member)
 
     def refused(self, member: Membership) -> None:
         """End a membership that the hub has refused. No lock is held.

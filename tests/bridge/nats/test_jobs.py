@@ -96,6 +96,28 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_job_and_doubles_none():
         assert queue.empty()
 
 
+def test_jobs_that_a_node_holds_while_the_server_is_killed_are_done_once(caplog):
+    with NatsServer("-js") as server:
+        bus, link = join(server, "one")
+        queue = Queue("job:*", shared=True, bus=bus)
+        for number in range(5):
+            bus.twitter("job:add", number)
+        assert queue._store.fetch(3)
+        wait(lambda: len(queue._items) == 3, "they are here")
+        server.kill()
+        wait(lambda: link.state == "connecting", "the cut is seen")
+        wait(lambda: not queue._items, "they are discarded: others may get them")
+        server.start()
+        assert sorted(take(queue, 5)) == list(range(5))
+        assert queue.empty()
+        queue.close()
+        following = Queue("job:*", shared=True, bus=bus)  # over the same link
+        bus.twitter("job:add", 5)
+        assert take(following, 1) == [5]
+        assert following.empty()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_jobs_of_nodes_on_hubs_and_of_those_on_nats_are_shared(server):
     with Machine(server, "on a hub") as machine:
         bus, _ = join(server, "on NATS")
