@@ -77,12 +77,14 @@ class DirectClient(Client):
         transport = self.socket_transport
         if transport is None or not self.is_connected:
             return
-        if len(payload) > self.max_payload:  # for that the server would end the connection
+        head = _encode_headers(headers) if headers else b""
+        size = len(head) + len(payload)
+        if size > self.max_payload:  # for that the server would end the connection
             peers_log.warning(
-                "a message of %d bytes is not published: the NATS server does not accept it", len(payload)
+                "a message of %d bytes is not published: the NATS server does not accept it", size
             )
         elif headers:
-            transport.write(hpub_cmd(subject, reply, _encode_headers(headers), payload))
+            transport.write(hpub_cmd(subject, reply, head, payload))
         else:
             transport.write(pub_cmd(subject, reply, payload))
 

@@ -275,9 +275,19 @@ class Recorder:
             self._in_flight_bytes -= len(self._entries[number].blob.data)
 
     def up(self) -> None:
-        """Publish everything again that was not acknowledged, after NATS was connected."""
+        """Publish everything again that was not acknowledged, after NATS was connected.
+
+        What was cut for the limit of a former server, and exceeds that of this one, is dropped.
+        """
         self._in_flight.clear()
         self._in_flight_bytes = 0
+        size = self._client.max_payload
+        too_large = [number for number, one in self._entries.items() if not one.blob.fits(size)]
+        for number in too_large:
+            self._remove(number)
+        if too_large:
+            self._drop(len(too_large), f"the server takes {size:,} bytes at most")
+            self._check_waiting()
         self._unsent = deque(self._entries)
         self._send()
 

@@ -147,6 +147,24 @@ class TestTooMuch:
             assert dropped > 500
             assert numbers == list(range(dropped, 1000))
 
+    def test_what_a_server_takes_no_more_when_it_comes_back_is_counted_and_said(self, tmp_path, caplog):
+        config = tmp_path / "server.conf"
+        config.write_text("")
+        with NatsServer("-js", "--config", str(config)) as server:
+            bus, link = join(server, "one")
+            berrymq.keep("much:*", bus=bus)
+            server.kill()
+            wait(lambda: link.state == "connecting", "the cut is seen")
+            bus.twitter("much:a", "x" * 50_000)
+            bus.twitter("much:a", "last")
+            wait(lambda: not link._connector._mesh.records.recorder._arrived, "they are to be stored")
+            config.write_text("max_payload: 20000")
+            server.start()
+            assert link.flush(20)
+            assert past(bus, "much:a") == ["last"]
+            assert link.stats().dropped == 1
+            assert "1 messages were not stored on NATS: the server takes 20,000 bytes at most" in caplog.text
+
     def test_a_publisher_that_may_wait_loses_nothing(self, monkeypatch, server):
         monkeypatch.setattr(recorder, "MAX_HELD_BYTES", 200_000)
         bus, link = join(server, "one", overflow="block")
