@@ -280,8 +280,8 @@ class Node(Router):
 
     def _update_bus_interests(self) -> None:
         """Compare what the bus follows with the last time, and announce the difference to the room."""
-        self._interests_pending = False
-        with self.lock:
+        with self.lock:  # or a thread that sends meanwhile would not announce it before its message
+            self._interests_pending = False
             follows = set(self._gateway.interests())
             former, everything = self._local.follows, len(follows) > MAX_FOLLOWS
             if everything:
@@ -448,9 +448,9 @@ class Node(Router):
 
         Bounded by `ROUNDS`: a publisher that empties it for the others returns to its own work soon.
         """
-        self._announce_before_messages()
         for _ in range(ROUNDS):
             groups = self.outbox.take(self.limits.frame_bytes)
+            self._announce_before_messages()  # what was followed before any of them was published
             for identifier, messages in groups:
                 self.publish(self.home, identifier, self.name, messages)
             self.flush_all()

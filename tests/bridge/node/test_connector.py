@@ -12,6 +12,7 @@ from berrymq.bridge.discovery.endpoint import Endpoint
 from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.errors import LinkError
 from berrymq.bridge.node.connector import Connector
+from berrymq.bridge.protocol import frames
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.protocol.reliable_stream import Stream
@@ -122,6 +123,62 @@ def test_what_a_node_has_received_before_it_leaves_is_not_counted_as_dropped(nod
     nodes.call(b.close)
     wait(lambda: not link.connected, "the end is seen")
     assert link.peer.stream.snapshot().in_flight == 0
+
+
+class WatchedLock:
+    """A lock that notes when another thread is about to take it."""
+
+    def __init__(self, lock):
+        self.lock = lock
+        self.owner = threading.current_thread()
+        self.reached = threading.Event()
+
+    def __enter__(self):
+        if threading.current_thread() is not self.owner:
+            self.reached.set()
+        return self.lock.__enter__()
+
+    def __exit__(self, *error):
+        return self.lock.__exit__(*error)
+
+    def __getattr__(self, name):
+        return getattr(self.lock, name)
+
+
+def test_what_is_followed_is_announced_before_a_message_that_overtakes_the_loop(nodes, pair, monkeypatch):
+    a, b = pair
+    recorder = Recorder(b.bus)
+    link = nodes.link(a, b)
+    nodes.settle()
+    monkeypatch.setattr(a, "lock", WatchedLock(a.lock))
+    with a.lock:
+        a.bus.follow("late:ask", lambda message: None)
+        assert a.lock.reached.wait(10), "the loop is about to announce it"
+        a.bus.twitter("test:run", 1)
+        assert [sent.method for sent in link.peer.stream._in_flight] == [frames.INTEREST, frames.MESSAGES]
+    assert recorder.wait_for(1) == [1]
+
+
+def test_what_is_followed_is_announced_before_a_message_that_another_thread_sends(nodes, pair, monkeypatch):
+    """That thread has looked what is followed before the message was published."""
+    a, b = pair
+    recorder = Recorder(b.bus)
+    link = nodes.link(a, b)
+    nodes.settle()
+    take = a.outbox.take
+
+    def take_late(most_bytes):
+        monkeypatch.undo()
+        a.bus.follow("late:ask", lambda message: None)
+        a.bus.twitter("test:run", 1)
+        return take(most_bytes)
+
+    with a.lock:
+        monkeypatch.setattr(a.outbox, "take", take_late)
+        a.outbox._is_scheduled = True  # as if another thread had been asked to send
+        a.empty_outbox()
+        assert [sent.method for sent in link.peer.stream._in_flight] == [frames.INTEREST, frames.MESSAGES]
+    assert recorder.wait_for(1) == [1]
 
 
 def test_why_messages_were_dropped(nodes, pair, caplog):
