@@ -283,6 +283,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        preview: bool = False,
         past: bool | int = False,
     ) -> Subscription: ...
 
@@ -295,6 +296,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        preview: bool = False,
         past: bool | int = False,
     ) -> Callable[[F], F]: ...
 
@@ -306,6 +308,7 @@ class Bus:
         guard: Callable[[Message], object] | None = None,
         concurrent: bool = False,
         direct: bool = False,
+        preview: bool = False,
         past: bool | int = False,
     ) -> Any:
         """Call `function` with each message that `identifier` matches.
@@ -320,6 +323,8 @@ class Bus:
             concurrent: allow overlapping calls on worker threads.
             direct: deliver messages from links immediately, on the link's thread, and return no answers; for
                 followers that only record.
+            preview: the function only shows messages. Large arrays and tables that would have to be fetched
+                over a network for it alone are not: an `Opaque` with a sample stands for each.
             past: begin with so many of the newest messages that the hub retains (see `keep`), or with all of
                 them for True; those have ``message.past``. Without a link to a hub there are none.
 
@@ -331,13 +336,21 @@ class Bus:
 
             def decorate(decorated: F) -> F:
                 target = make_target(decorated)
-                self._subscribe(identifier, target, guard=guard, concurrent=concurrent, direct=direct)
+                self._subscribe(
+                    identifier, target, guard=guard, concurrent=concurrent, direct=direct, preview=preview
+                )
                 return decorated
 
             return decorate
         target = make_target(function)
         return self._subscribe(
-            identifier, target, guard=guard, concurrent=concurrent, direct=direct, past=past
+            identifier,
+            target,
+            guard=guard,
+            concurrent=concurrent,
+            direct=direct,
+            preview=preview,
+            past=past,
         )
 
     def following_function(
@@ -693,6 +706,7 @@ class Bus:
         layers: Iterable[Layer] = (),
         concurrent: bool = False,
         direct: bool = False,
+        preview: bool = False,
         routed: bool = True,
         past: bool | int = False,
     ) -> Subscription:
@@ -709,6 +723,7 @@ class Bus:
             layers=(*layers, *joining),
             concurrent=concurrent,
             direct=direct,
+            preview=preview,
             reply=self._send_answer,
             make_runner=self._make_runner,
         )

@@ -23,6 +23,8 @@ from itertools import groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import IdentifierError
+from .identifiers import Identifier
 from .messages import FarMessage
 from .subscribers import Attachment
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from .background import Background
     from .bus import Bus
     from .delivery_thread import Deliverer, Deliveries, Delivery, Waiter
-    from .identifiers import Identifier
     from .messages import Callback, Message
     from .replay import Replay
     from .routes import Registry
@@ -189,6 +190,8 @@ class Gateway:
         source: str | None,
         origin: object = None,
         first: int = 0,
+        *,
+        sampled: bool = False,
     ) -> int:
         """Deliver a batch that came over a link; return how many deliveries were submitted.
 
@@ -202,15 +205,18 @@ class Gateway:
             source: the name of the node that sent them.
             origin: what the link needs to know about where they came from.
             first: the number of the first of them, counted there.
+            sampled: samples stand for large values, so only those get it who show messages.
 
         Returns:
             By how much `backlog` grew: one for each message and each of its followers, direct ones aside.
         """
         registry = self._registry
-        held = self._replays and self._hold(identifier, contents, source, origin, first)
+        held = self._replays and self._hold(identifier, contents, source, origin, first, sampled=sampled)
         direct, others = registry.received.get(identifier.text) or registry.find_received(identifier)
         if held:
             direct, others = without(direct, held), without(others, held)
+        if sampled:  # another one may have begun to follow while the sample was fetched
+            direct, others = (tuple([one for one in some if one.preview]) for some in (direct, others))
         observers = self._bus._observers
         is_observed = observers is not None and observers.count
         deliveries: Deliveries
@@ -224,6 +230,16 @@ class Gateway:
         if others and contents:
             (self._background.current or self._background.deliverer).submit_many(deliveries)
         return len(others) * len(contents)
+
+    def only_shows(self, text: str) -> bool:
+        """Return whether all that get messages of an identifier over links only show them."""
+        try:
+            identifier = Identifier.parse(text)
+        except IdentifierError:
+            return False
+        direct, others = self._registry.find_received(identifier)
+        holding = [one.subscription for one in self._replays_of(identifier)]
+        return all(one.preview for one in (*direct, *others, *holding))
 
     def receive(self, messages: Iterable[Message]) -> int:
         """Deliver ready messages, as `deliver` does; they may have different identifiers."""
@@ -269,6 +285,8 @@ class Gateway:
         source: str | None,
         origin: object,
         first: int,
+        *,
+        sampled: bool,
     ) -> list[Subscription]:
         """Hold a batch for the subscriptions that get their past first; return those."""
         # Before the routes are looked up: a subscription that is in them and still holds is left out, and one
@@ -276,7 +294,8 @@ class Gateway:
         return [
             one.subscription
             for one in self._replays_of(identifier)
-            if one.hold_received(build_messages(identifier, contents, source, origin), origin, first)
+            if (one.subscription.preview or not sampled)
+            and one.hold_received(build_messages(identifier, contents, source, origin), origin, first)
         ]
 
     def _deliver_at_once(self, direct: Iterable[Subscription], messages: Iterable[Message]) -> None:

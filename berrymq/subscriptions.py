@@ -68,6 +68,7 @@ class Subscription(Subscriber):
         "concurrent",
         "guard",
         "identifiers",
+        "preview",
     )
 
     def __init__(
@@ -78,6 +79,7 @@ class Subscription(Subscriber):
         guard: Callable[[Message], object] | None = None,
         layers: Iterable[Layer] = (),
         direct: bool = False,
+        preview: bool = False,
         concurrent: bool = False,
         reply: Reply | None = None,
         make_runner: Callable[[Subscription], LoopRunner] | None = None,
@@ -87,6 +89,7 @@ class Subscription(Subscriber):
         """What it follows; several for a joint condition."""
         self.guard = guard
         self.direct = direct
+        self.preview = preview
         self.concurrent = concurrent
         self._target = target
         self._layers: tuple[Layer, ...] = (*layers, *(() if guard is None else (guarding(guard),)))

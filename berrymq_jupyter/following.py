@@ -111,7 +111,7 @@ class FollowingMagics(Magics):
             print_without_page(self.shell, log)
             return log
         else:
-            default_bus.follow(identifier, print_message, past=past)
+            default_bus.follow(identifier, print_message, preview=True, past=past)
         return None
 
     def _follow_with_body(self, identifier: Identifier, body: str, past: bool | int) -> None:

@@ -13,7 +13,14 @@ from typing import Any, Final
 from .libraries import HOSTILE, is_array
 from .thumbnails import SIDE, Picture, bars, curve, heat_map, pixels
 
-__all__ = ["array_facts", "array_picture", "array_pictures", "is_numeric_array", "range_text"]
+__all__ = [
+    "array_facts",
+    "array_picture",
+    "array_pictures",
+    "is_numeric_array",
+    "is_sample_of_array",
+    "range_text",
+]
 
 WHOLE: Final = 65_536
 """Up to so many items all are read."""
@@ -28,13 +35,24 @@ LEAST_DRAWN: Final = 2
 
 
 def is_numeric_array(value: Any) -> bool:
-    """Return whether `value` is an array of numbers with at least one axis, in memory that can be read."""
+    """Return whether `value` is an array of numbers with at least one axis, in memory that can be read.
+
+    It may be one of which only a sample was fetched.
+    """
+    if is_sample_of_array(value):
+        return True
     if not is_array(value) or hasattr(value, "columns") or hasattr(value, "iloc") or hasattr(value, "mask"):
         return False
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or not shape or sys.modules.get("numpy") is None:
         return False
     return hasattr(value, "__array__") and hasattr(value, "dtype")
+
+
+def is_sample_of_array(value: Any) -> bool:
+    """Return whether `value` stands for an array of numbers of which only a sample was fetched."""
+    module = sys.modules.get("berrymq.bridge.payload.sampled")
+    return module is not None and isinstance(value, module.SampledArray) and value.dtype.kind in "biufc"
 
 
 def on_this_device(value: Any) -> bool:
@@ -48,6 +66,8 @@ def array_facts(value: Any) -> str:
     shape = " x ".join(f"{int(side):,}" for side in value.shape)
     size = getattr(value, "nbytes", None)
     where = "" if on_this_device(value) else f" on {value.device}"
+    if is_sample_of_array(value):
+        size, where = value.dtype.itemsize * prod(value.shape), " · not fetched"
     return f"{value.dtype} · {shape}{f' · {in_bytes(size)}' if isinstance(size, int) else ''}{where}"
 
 
@@ -98,6 +118,8 @@ def part(value: Any, whole: int, most: int) -> Any:
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
+    if is_sample_of_array(value):
+        value = value.sample
     shape = list(map(int, value.shape))
     steps = [1] * len(shape)
     if prod(shape) > whole:
@@ -139,6 +161,8 @@ def array_picture(value: Any) -> Picture | None:
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
+    if is_sample_of_array(value):
+        return line_of(numpy, value.sample, "line through a sample")
     axes = len(value.shape)
     if axes == 1:
         return line_of(numpy, value) if value.shape[0] >= LEAST_DRAWN else None
@@ -154,14 +178,14 @@ def array_picture(value: Any) -> Picture | None:
     return heat_of(numpy, value[first], f"heat map of [{', '.join(map(str, first))}]")
 
 
-def line_of(numpy: Any, value: Any) -> Picture | None:
+def line_of(numpy: Any, value: Any, words: str = "") -> Picture | None:
     """Return numbers in a row as a line."""
     step = -(-int(value.shape[0]) // POINTS)
     numbers = as_floats(numpy, value[::step])
     if numbers is None:
         return None
     points = [number if isfinite(number) else None for number in numbers.tolist()]
-    return curve(points, "line" if step == 1 else f"line through every {step:,}th number")
+    return curve(points, words or ("line" if step == 1 else f"line through every {step:,}th number"))
 
 
 def heat_of(numpy: Any, value: Any, words: str) -> Picture | None:

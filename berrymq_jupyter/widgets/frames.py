@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import Any, Final
 
 from .libraries import is_array
 from .render import cut, shown, summary
 
-__all__ = ["frame", "is_frame"]
+__all__ = ["frame", "is_frame", "is_head"]
 
 ROWS: Final = 10
 COLUMNS: Final = 12
@@ -17,13 +18,21 @@ CELL: Final = 32
 
 
 def is_frame(value: Any) -> bool:
-    """Return whether `value` is a table or a column of one."""
+    """Return whether `value` is a table or a column of one, or the first rows of one stand for it."""
+    if is_head(value):
+        return is_frame(value.head)
     if not is_array(value):
         return False
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple):
         return False
     return hasattr(value, "columns") or hasattr(value, "iloc") or library(value) == "polars"
+
+
+def is_head(value: Any) -> bool:
+    """Return whether `value` stands for a table of which only the first rows were fetched."""
+    module = sys.modules.get("berrymq.bridge.payload.sampled")
+    return module is not None and isinstance(value, module.SampledTable)
 
 
 def library(value: Any) -> str:
@@ -33,12 +42,16 @@ def library(value: Any) -> str:
 
 def frame(value: Any) -> dict[str, Any]:
     """Return names, dtypes and first rows of a table."""
-    rows = int(value.shape[0])
+    note = ""
+    if is_head(value):
+        rows, note, value = value.rows, " · not fetched", value.head
+    else:
+        rows = int(value.shape[0])
     count = int(value.shape[1]) if len(value.shape) > 1 else 1
     columns = list(islice(columns_of(value), COLUMNS))
     cells = [[cell(item) for item in items] for _, _, items in columns]
     return {
-        "facts": f"{type(value).__name__} · {rows:,} x {count:,}",
+        "facts": f"{type(value).__name__} · {rows:,} x {count:,}{note}",
         "columns": [shown(cut(name, CELL)) for name, _, _ in columns],
         "types": [shown(cut(kind, CELL)) for _, kind, _ in columns],
         "rows": [list(row) for row in zip(*cells, strict=True)],

@@ -11,8 +11,15 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from .arrays import array_facts, array_picture, array_pictures, is_numeric_array, range_text
-from .frames import frame, is_frame
+from .arrays import (
+    array_facts,
+    array_picture,
+    array_pictures,
+    is_numeric_array,
+    is_sample_of_array,
+    range_text,
+)
+from .frames import frame, is_frame, is_head
 from .render import HOSTILE, cut, shown, summary
 from .thumbnails import Picture, is_image, thumbnail
 
@@ -122,7 +129,9 @@ def image_facts(value: Any) -> str:
 def is_opaque(value: Any) -> bool:
     """Return whether `value` stands for one that could not cross a link."""
     bridge = sys.modules.get("berrymq.bridge")
-    return bridge is not None and isinstance(value, bridge.Opaque)
+    if bridge is None or not isinstance(value, bridge.Opaque):
+        return False
+    return not (is_head(value) or is_sample_of_array(value))
 
 
 def opaque(value: Any) -> Form:

@@ -100,7 +100,11 @@ class MessageLog(View):
         self.charted = False
         """True if the last update to the page had a chart."""
         self.subscription = self.bus.follow(
-            self.identifier, self.state.rows.collect, direct=True, past=True if past is None else past
+            self.identifier,
+            self.state.rows.collect,
+            direct=True,
+            preview=True,
+            past=True if past is None else past,
         )
         self.following = True
         """False once its subscription has ended."""

@@ -71,7 +71,7 @@ class ProgressView(View):
         self.settled = False
         """Whether pages have everything."""
         collect, _ = collector(self.arrived, self.title)
-        self.subscription = self.bus.follow(self.identifier, collect, direct=True, past=True)
+        self.subscription = self.bus.follow(self.identifier, collect, direct=True, preview=True, past=True)
         self.start()
 
     def pending(self) -> bool:

@@ -5,9 +5,10 @@ claim holds it for itself and passes on its own, so the memory outlives its send
 """
 
 from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
-from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, share, size_of
+from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, sample_of, share, size_of
 from .own import Own
 from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
+from .sample import Sample
 
 __all__ = [
     "MAX_BUFFERS",
@@ -22,11 +23,13 @@ __all__ = [
     "Own",
     "Pool",
     "PoolFullError",
+    "Sample",
     "copy",
     "end_of",
     "few_descriptors",
     "is_available",
     "open_claim",
+    "sample_of",
     "share",
     "size_of",
 ]

@@ -12,6 +12,7 @@ from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 
 from .claims import Claim, ClaimError, Held, open_claim
 from .own import Own
+from .sample import MAX_SAMPLE_BYTES, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "Missing",
     "copy",
     "end_of",
+    "sample_of",
     "share",
     "size_of",
 ]
@@ -41,6 +43,8 @@ MAX_TRAVELLING_BYTES = 12 * 1024 * 1024
 """What goes to another machine at most, as text within a frame."""
 MAX_FRAME_BYTES = MAX_TEXT_BYTES - 64 * 1024
 """Of that text and what is beside it."""
+
+NOT_FETCHED = "not fetched: it is only shown here"
 
 Form = tuple[int, int, int, str, int] | str | int | None
 """What a frame says of it: a claim, the bytes in base64, the number by which they are pulled, or nothing
@@ -64,9 +68,13 @@ class Missing(NamedTuple):
 
     Attributes:
         reason: why.
+        size: in bytes; 0 where that is not known.
+        parts: what has come of it, with the offset of each; see `Sample`.
     """
 
     reason: str
+    size: int = 0
+    parts: Sequence[tuple[int, memoryview]] = ()
 
 
 class Memory:
@@ -126,7 +134,12 @@ class Memory:
         """Let go of the buffers; those who have not opened them yet get nothing."""
         self._source, self.reason = None, reason
 
-    def views(self, *, limited: bool = False) -> list[memoryview] | list[Missing]:
+    @property
+    def is_sample(self) -> bool:
+        """Whether only a sample of the buffers was fetched."""
+        return isinstance(self._source, Sample)
+
+    def views(self, *, limited: bool = False) -> Sequence[memoryview | Missing]:
         """Return the buffers: writable, and the receiver's own.
 
         Args:
@@ -135,6 +148,13 @@ class Memory:
         source = self._source
         if source is None:
             return [Missing(self.reason)] * len(self.sizes)
+        if isinstance(source, Sample):
+            return [
+                memoryview(b"".join([data for _, data in parts]))
+                if sum([len(data) for _, data in parts]) == size
+                else Missing(NOT_FETCHED, size, parts)
+                for size, parts in zip(self.sizes, source.parts(), strict=True)
+            ]
         if isinstance(source, bytes):
             whole = memoryview(bytearray(source))
         elif isinstance(source, Own):
@@ -261,6 +281,13 @@ def _write(binaries: Sequence[Buffer], memory: memoryview) -> None:
 def _starts(sizes: Sequence[int]) -> list[int]:
     """Return where each buffer begins."""
     return list(accumulate([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes], initial=0))[:-1]
+
+
+def sample_of(sizes: Sequence[int]) -> Sample | None:
+    """Return memory for a sample of buffers of these sizes; None where the whole takes no more."""
+    if end_of(sizes) <= MAX_SAMPLE_BYTES:
+        return None
+    return Sample(list(zip(_starts(sizes), sizes, strict=True)))
 
 
 def end_of(sizes: Sequence[int]) -> int:

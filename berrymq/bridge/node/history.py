@@ -154,6 +154,11 @@ class HubHistory:
     def _hub(self) -> Peer | None:
         return next((peer for peer in self._node.peers.values() if peer.role == "hub"), None)
 
+    def only_shows(self, number: int) -> bool:
+        """Return whether the subscription of a query only shows messages. The lock is held."""
+        query = self._queries.get(number)
+        return query is not None and query.replay.subscription.preview
+
     def handle_past(self, peer: Peer, params: PastParams, memory: Memory | None) -> None:
         """Process a frame of an answer. The lock is held.
 

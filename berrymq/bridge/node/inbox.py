@@ -106,7 +106,9 @@ class Inbox:
                 "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
             )
             return False
-        submitted = self._gateway.deliver(identifier, contents, batch.source, batch.origin, batch.first)
+        submitted = self._gateway.deliver(
+            identifier, contents, batch.source, batch.origin, batch.first, sampled=is_sampled(batch)
+        )
         if submitted:
             self._add(submitted, size, batch)
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
@@ -180,6 +182,11 @@ class Inbox:
             identifier, message.args, message.kwargs, batch.source, message.sent_at, batch.origin
         )
         self._gateway.poll(question, done)
+
+
+def is_sampled(batch: Batch | ReadBatch) -> bool:
+    """Return whether only a sample of the buffers of a batch was fetched."""
+    return isinstance(batch, LargeBatch) and batch.memory.is_sample
 
 
 def read_batch(batch: Batch) -> list[WireMessage]:

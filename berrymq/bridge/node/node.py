@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berrymq.bridge.buffers import Own
+from berrymq.bridge.buffers import Own, end_of, sample_of
 from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import ApartError, Form, encode_message
 from berrymq.bridge.peers_log import peers_log
@@ -54,7 +54,7 @@ from berrymq.printable import printable
 from .answers import Answers, resolve
 from .duplicates import Duplicates, is_passed_on
 from .history import HubHistory
-from .inbox import Inbox
+from .inbox import Inbox, is_sampled
 from .link_timers import ACK_TURNS
 from .outbox import Outbox
 from .peer import Peer
@@ -68,11 +68,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.buffers import Filling, Memory
+    from berrymq.bridge.buffers import Filling, Memory, Sample
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import Buffers, ReadMessagesParams
-    from berrymq.bridge.protocol.group_frames import GroupFrame
+    from berrymq.bridge.protocol.group_frames import GroupFrame, MemoryFrame
     from berrymq.bridge.transport.channel import Channel
     from berrymq.bridge.transport.loop import IoLoop
     from berrymq.bus import Bus
@@ -83,6 +83,10 @@ if TYPE_CHECKING:
     from .router import OnEvent
 
 __all__ = ["Node"]
+
+IMAGE_MARK = b'"$type":"image"'
+IMAGE_BYTES = 4 * 1024 * 1024
+"""Images up to this size are fetched to be shown; nothing can be seen of a part of one."""
 
 IDLE_SECONDS = 0.0002
 """A thread that publishes after this silence writes to the sockets itself; during a burst the loop writes,
@@ -600,7 +604,7 @@ class Node(Router):
                 for subscriber in peer.room.route(batch.identifier):
                     if subscriber is self._local:
                         self._arrived.append((part[0], len(part[1])))
-                    elif self.passes(peer, subscriber):
+                    elif self.passes(peer, subscriber) and not is_sampled(part[0]):
                         self.pass_to(subscriber, part[1], part[0].count)
 
     def _fresh(
@@ -641,6 +645,17 @@ class Node(Router):
         if self._passes_on or any(one is not self._local for one in route):
             return self.memories.open
         return Own
+
+    def sample_for(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Sample | None:
+        """Return memory for a sample of buffers, where all that get them here only show it; else None."""
+        if isinstance(params, frames.PastParams):
+            only_shows = self.history.only_shows(params.query)
+        elif isinstance(key, MessageKey) and not self._passes_on:
+            route = peer.room.route(key.identifier)
+            only_shows = all(one is self._local for one in route) and self._gateway.only_shows(key.identifier)
+        else:
+            only_shows = False
+        return sample_of(params.sizes) if only_shows and not is_small_image(params) else None
 
     def receive_now(self, peer: Peer, params: Buffers, timeout: float) -> Memory:
         """Return the buffers that a peer has named, and wait for them; not to be used on the loop.
@@ -930,3 +945,11 @@ class Node(Router):
         super().close()
         self._deliver()  # the loop may end before it does
         self.history.close()
+
+
+def is_small_image(params: Buffers | MemoryFrame) -> bool:
+    """Return whether what came with buffers has images, and is small enough to be fetched whole."""
+    if end_of(params.sizes) > IMAGE_BYTES:
+        return False
+    content = params.batch if isinstance(params, frames.BuffersParams) else getattr(params, "batches", b"")
+    return IMAGE_MARK in bytes(content)

@@ -20,7 +20,7 @@ from .credit import Credit
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from berrymq.bridge.buffers import Filling, Own
+    from berrymq.bridge.buffers import Filling, Own, Sample
     from berrymq.bridge.protocol.events import Piece
     from berrymq.bridge.protocol.reliable_stream import Account, Stream
 
@@ -70,9 +70,21 @@ class _Arriving:
         sizes: of each.
         open_memory: returns memory for so many bytes.
         done: called with the result.
+        sample: memory for a sample, of which alone the ranges are pulled.
     """
 
-    __slots__ = ("asked", "done", "has_ended", "memory", "number", "open_memory", "received", "size", "sizes")
+    __slots__ = (
+        "_ranges",
+        "asked",
+        "done",
+        "has_ended",
+        "memory",
+        "number",
+        "open_memory",
+        "received",
+        "size",
+        "sizes",
+    )
 
     def __init__(
         self,
@@ -80,11 +92,15 @@ class _Arriving:
         sizes: Sequence[int],
         open_memory: Callable[[int], Filling | Own],
         done: Callable[[Memory], object],
+        sample: Sample | None = None,
     ) -> None:
         self.number = number
         self.sizes = sizes
-        self.size = end_of(sizes)
-        self.open_memory = open_memory
+        whole = end_of(sizes)
+        self._ranges = [(0, whole)] if sample is None else sample.ranges
+        self.size = whole if sample is None else sum([size for _, size in sample.ranges])
+        """How many bytes are pulled."""
+        self.open_memory = open_memory if sample is None else lambda _: sample
         self.done = done
         self.memory: Filling | Own | None = None
         self.asked = 0
@@ -93,12 +109,24 @@ class _Arriving:
         """How many bytes have arrived."""
         self.has_ended = False
 
+    def next(self, most: int) -> tuple[int, int]:
+        """Return offset and size of the piece that is asked for next, of *most* bytes at most."""
+        position = self.asked
+        for start, size in self._ranges:
+            if position < size:
+                return start + position, min(most, size - position)
+            position -= size
+        raise AssertionError
+
 
 class _Pull(NamedTuple):
     """A piece that was asked for."""
 
     buffers: _Arriving
     offset: int
+    """Where it begins at the peer."""
+    position: int
+    """Where it begins in the memory here."""
     asked: Asked
 
     @property
@@ -199,6 +227,7 @@ class Pulls:
         *,
         key: Hashable,
         size: int,
+        sample: Sample | None = None,
     ) -> None:
         """Pull the buffers of a frame, and process it when they are there, or are gone.
 
@@ -209,6 +238,7 @@ class Pulls:
             process: called with the buffers.
             key: see `hold`.
             size: of the frame in bytes.
+            sample: memory for a sample of them, where that suffices.
 
         Raises:
             FrameError: there are too many buffers, or frames.
@@ -223,7 +253,7 @@ class Pulls:
             held.is_ready = True
             self._process(held.key)
 
-        buffers = _Arriving(number, sizes, open_memory, done)
+        buffers = _Arriving(number, sizes, open_memory, done, sample)
         if key is None:
             held.key = buffers
         self._hold(held)
@@ -251,12 +281,13 @@ class Pulls:
                     continue
                 break
             while buffers.asked < buffers.size and not self._is_full():
-                size = min(credit.piece, buffers.size - buffers.asked)
-                found.append(pull_frame(buffers.number, buffers.asked, size))
+                offset, size = buffers.next(credit.piece)
+                found.append(pull_frame(buffers.number, offset, size))
                 if not self._asked:
                     self._moved_at = now
                 self._in_flight += size
-                self._asked.append(_Pull(buffers, buffers.asked, credit.ask(size, self._in_flight, now)))
+                asked = credit.ask(size, self._in_flight, now)
+                self._asked.append(_Pull(buffers, offset, buffers.asked, asked))
                 buffers.asked += size
             if buffers.asked < buffers.size:
                 break
@@ -285,13 +316,13 @@ class Pulls:
         """
         if not self._asked:
             raise FrameError("a piece of buffers that was not asked for")
-        buffers, offset, asked = self._asked[0]
+        buffers, offset, position, asked = self._asked[0]
         size = asked.size
         if (piece.number, piece.offset, piece.size) != (buffers.number, offset, size) or (
             piece.start != self._received
         ):
             raise FrameError("a piece of buffers is none that was asked for, or has the wrong size")
-        start = offset + piece.start
+        start = position + piece.start
         if buffers.memory is not None:
             buffers.memory.view[start : start + len(piece.data)] = piece.data
         self._received += len(piece.data)

@@ -61,7 +61,7 @@ from .validation import read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from berrymq.bridge.buffers import Filling, Memory, Own
+    from berrymq.bridge.buffers import Filling, Memory, Own, Sample
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AckParams, Buffers, Params
     from berrymq.bridge.transport.channel import Channel
@@ -588,12 +588,24 @@ class Router:
         number = params.memory
         if not isinstance(number, int) or not 0 < number <= MAX_COUNT:
             raise FrameError("buffers are pulled by a number from 1 on")
-        peer.pulls.add(number, params.sizes, self.memory_for(peer, key), done, key=key, size=size)
+        peer.pulls.add(
+            number,
+            params.sizes,
+            self.memory_for(peer, key),
+            done,
+            key=key,
+            size=size,
+            sample=self.sample_for(peer, key, params),
+        )
         self._unflushed[peer] = None
 
     def memory_for(self, peer: Peer, key: Hashable) -> Callable[[int], Filling | Own]:  # noqa: ARG002 - for those who override
         """Return what opens memory for the buffers of a frame: such that others can get them from here."""
         return self.memories.open
+
+    def sample_for(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Sample | None:  # noqa: ARG002 - for those who override
+        """Return memory for a sample of buffers, where all that get them only show it; else None."""
+        return None
 
     def is_full(self) -> bool:
         """Return whether no more buffers should be pulled at present."""

@@ -18,6 +18,7 @@ from berrymq.bridge.buffers import Missing
 from .binary import Binary
 from .opaque import missing
 from .registry import Codec
+from .sampled import sampled_array
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -170,11 +171,17 @@ def _decode(parts: Any) -> Any:
     text, shape, order, data = parts["dtype"], _read_shape(parts["shape"]), parts["order"], parts["data"]
     if order not in ("C", "F"):
         raise ValueError("the order of an array is C or F")
+    numpy: Any = optional("numpy")
     if isinstance(data, Missing):
-        return missing(data, "numpy.ndarray", f"array of {text!r:.40} {tuple(shape)}")
+        what = f"array of {text!r:.40} {tuple(shape)}"
+        if not data.parts or numpy is None:
+            return missing(data, "numpy.ndarray", what)
+        dtype = _read_type(numpy, text)
+        if not dtype.itemsize or prod(shape) * dtype.itemsize != data.size:
+            raise ValueError(f"{data.size} bytes do not make up an array of {tuple(shape)}")
+        return sampled_array(numpy, data, dtype, shape, what)
     if not isinstance(data, memoryview):
         raise TypeError("it has no buffer")
-    numpy: Any = optional("numpy")
     if numpy is None:
         return _without_numpy(text, shape, order, data)
     dtype = _read_type(numpy, text)

@@ -30,7 +30,7 @@ import warnings
 from importlib import import_module
 from io import BytesIO
 from itertools import pairwise, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.buffers import Missing
 
@@ -39,6 +39,10 @@ from .binary import Binary
 from .hashes import check_labels
 from .opaque import Opaque
 from .registry import Codec
+from .sampled import SampledTable, first_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["ZONE", "codecs", "short_text", "table_codec", "zone_name"]
 
@@ -402,6 +406,8 @@ def _decode_table(form: Any) -> Any:
     library, columns, data = form["library"], form["columns"], form["data"]
     if not isinstance(data, list) or len(data) > MAX_COLUMNS:
         raise ValueError("the columns of a table are malformed")
+    if (sampled := _sampled(form, data, _decode_table, f"{library}.DataFrame")) is not None:
+        return sampled
     try:
         if library == "polars" and (polars := optional("polars")) is not None:
             return _polars_frame(polars, columns, data, form.get("schema"))
@@ -426,6 +432,31 @@ def _decode_table(form: Any) -> Any:
     return frame
 
 
+def _sampled(form: Any, data: list[Any], decode: Callable[[Any], Any], kind: str) -> SampledTable | None:
+    """Return what stands for a table or a column of whose buffers a sample was fetched; None for a whole one.
+
+    Args:
+        form: as it was sent.
+        data: its columns.
+        decode: decodes a form that is whole.
+        kind: the name of its class.
+    """
+    index = form.get("index")
+    levels = index.get("levels", []) if isinstance(index, dict) else []
+    found = first_rows([*data, *levels])
+    if found is None:
+        return None
+    columns, rows, total = found
+    if levels:
+        index = {"names": index["names"], "levels": columns[len(data) :]}
+    elif index is not None:
+        start, _, step = index["range"]
+        index = {**index, "range": [start, start + rows * step, step]}
+    columns = columns[: len(data)]
+    content = columns if isinstance(form["data"], list) else columns[0]
+    return SampledTable(kind, decode({**form, "data": content, "index": index}), total)
+
+
 def _encode_series(series: Any) -> dict[str, Any]:
     return {
         "library": "pandas",
@@ -436,6 +467,9 @@ def _encode_series(series: Any) -> dict[str, Any]:
 
 
 def _decode_series(form: Any) -> Any:
+    sampled = _sampled(form, [form["data"]], _decode_series, f"{form['library']}.Series")
+    if sampled is not None:
+        return sampled
     try:
         if form["library"] == "polars" and (polars := optional("polars")) is not None:
             return _polars_frame(polars, [form["name"]], [form["data"]], form.get("schema")).to_series()
