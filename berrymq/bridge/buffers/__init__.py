@@ -8,10 +8,11 @@ from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
 from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, sample_of, share, size_of
 from .own import Own
 from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
-from .sample import Sample
+from .sample import MAX_SAMPLE_BYTES, Sample
 
 __all__ = [
     "MAX_BUFFERS",
+    "MAX_SAMPLE_BYTES",
     "MIN_SHARED_BYTES",
     "Claim",
     "ClaimError",

@@ -12,7 +12,7 @@ from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 
 from .claims import Claim, ClaimError, Held, open_claim
 from .own import Own
-from .sample import MAX_SAMPLE_BYTES, Sample
+from .sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -283,10 +283,8 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     return list(accumulate([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes], initial=0))[:-1]
 
 
-def sample_of(sizes: Sequence[int]) -> Sample | None:
-    """Return memory for a sample of buffers of these sizes; None where the whole takes no more."""
-    if end_of(sizes) <= MAX_SAMPLE_BYTES:
-        return None
+def sample_of(sizes: Sequence[int]) -> Sample:
+    """Return memory for a sample of buffers of these sizes."""
     return Sample(list(zip(_starts(sizes), sizes, strict=True)))
 
 

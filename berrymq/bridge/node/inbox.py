@@ -135,7 +135,7 @@ class Inbox:
 
     def _add(self, submitted: int, size: int, batch: Batch | ReadBatch) -> None:
         """Count a batch until followers have finished it."""
-        pulled = sum(batch.memory.sizes) if isinstance(batch, LargeBatch) and batch.memory.is_own else 0
+        pulled = batch.memory.held_bytes if isinstance(batch, LargeBatch) and batch.memory.is_own else 0
         self._undelivered.append((submitted, size, pulled))
         self._deliveries += submitted
         self._bytes += size

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berrymq.bridge.buffers import Own, end_of, sample_of
+from berrymq.bridge.buffers import Own, end_of
 from berrymq.bridge.errors import PayloadError
 from berrymq.bridge.payload import ApartError, Form, encode_message
 from berrymq.bridge.peers_log import peers_log
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.buffers import Filling, Memory, Sample
+    from berrymq.bridge.buffers import Filling, Memory
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import Buffers, ReadMessagesParams
@@ -646,8 +646,8 @@ class Node(Router):
             return self.memories.open
         return Own
 
-    def sample_for(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Sample | None:
-        """Return memory for a sample of buffers, where all that get them here only show it; else None."""
+    def is_only_shown(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> bool:
+        """Return whether all that get the buffers of a frame here only show them."""
         if isinstance(params, frames.PastParams):
             only_shows = self.history.only_shows(params.query)
         elif isinstance(key, MessageKey) and not self._passes_on:
@@ -655,7 +655,7 @@ class Node(Router):
             only_shows = all(one is self._local for one in route) and self._gateway.only_shows(key.identifier)
         else:
             only_shows = False
-        return sample_of(params.sizes) if only_shows and not is_small_image(params) else None
+        return only_shows and not is_small_image(params)
 
     def receive_now(self, peer: Peer, params: Buffers, timeout: float) -> Memory:
         """Return the buffers that a peer has named, and wait for them; not to be used on the loop.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from berrymq.bridge.buffers import MAX_BUFFERS, Memory, PoolFullError, end_of
+from berrymq.bridge.buffers import MAX_BUFFERS, MAX_SAMPLE_BYTES, Memory, PoolFullError, end_of, sample_of
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol.json_checks import FrameError
 from berrymq.bridge.protocol.offers import RELEASE, pull_frame
@@ -20,7 +20,7 @@ from .credit import Credit
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from berrymq.bridge.buffers import Filling, Own, Sample
+    from berrymq.bridge.buffers import Filling, Own
     from berrymq.bridge.protocol.events import Piece
     from berrymq.bridge.protocol.reliable_stream import Account, Stream
 
@@ -63,24 +63,23 @@ class _Held:
 
 
 class _Arriving:
-    """Buffers that are being pulled.
+    """Buffers that are being pulled, or a sample of them.
 
     Args:
         number: their number at the peer.
         sizes: of each.
-        open_memory: returns memory for so many bytes.
+        open_memory: returns memory for so many bytes; None for a sample.
         done: called with the result.
-        sample: memory for a sample, of which alone the ranges are pulled.
     """
 
     __slots__ = (
+        "_open_memory",
         "_ranges",
         "asked",
         "done",
         "has_ended",
         "memory",
         "number",
-        "open_memory",
         "received",
         "size",
         "sizes",
@@ -90,17 +89,13 @@ class _Arriving:
         self,
         number: int,
         sizes: Sequence[int],
-        open_memory: Callable[[int], Filling | Own],
+        open_memory: Callable[[int], Filling | Own] | None,
         done: Callable[[Memory], object],
-        sample: Sample | None = None,
     ) -> None:
         self.number = number
         self.sizes = sizes
-        whole = end_of(sizes)
-        self._ranges = [(0, whole)] if sample is None else sample.ranges
-        self.size = whole if sample is None else sum([size for _, size in sample.ranges])
-        """How many bytes are pulled."""
-        self.open_memory = open_memory if sample is None else lambda _: sample
+        self.size = end_of(sizes)
+        """How many bytes are pulled; of a sample known as soon as it is opened."""
         self.done = done
         self.memory: Filling | Own | None = None
         self.asked = 0
@@ -108,6 +103,24 @@ class _Arriving:
         self.received = 0
         """How many bytes have arrived."""
         self.has_ended = False
+        self._open_memory = open_memory
+        self._ranges: list[tuple[int, int]] = [(0, self.size)]
+        """Offset and size of the parts that are pulled, in order."""
+
+    def open(self) -> None:
+        """Get memory for them: of a sample not before it is pulled, or many offers would take much memory.
+
+        Raises:
+            PoolFullError: there is none.
+            OSError: the same.
+            ValueError: the same.
+        """
+        if self._open_memory is not None:
+            self.memory = self._open_memory(self.size)
+            return
+        sample = sample_of(self.sizes)
+        self.memory, self._ranges = sample, sample.ranges
+        self.size = sum([size for _, size in sample.ranges])
 
     def next(self, most: int) -> tuple[int, int]:
         """Return offset and size of the piece that is asked for next, of *most* bytes at most."""
@@ -227,7 +240,7 @@ class Pulls:
         *,
         key: Hashable,
         size: int,
-        sample: Sample | None = None,
+        sampled: bool = False,
     ) -> None:
         """Pull the buffers of a frame, and process it when they are there, or are gone.
 
@@ -238,7 +251,7 @@ class Pulls:
             process: called with the buffers.
             key: see `hold`.
             size: of the frame in bytes.
-            sample: memory for a sample of them, where that suffices.
+            sampled: pull a sample of them, if that is less.
 
         Raises:
             FrameError: there are too many buffers, or frames.
@@ -253,11 +266,12 @@ class Pulls:
             held.is_ready = True
             self._process(held.key)
 
-        buffers = _Arriving(number, sizes, open_memory, done, sample)
+        sampled = sampled and end_of(sizes) > MAX_SAMPLE_BYTES
+        buffers = _Arriving(number, sizes, None if sampled else open_memory, done)
         if key is None:
             held.key = buffers
         self._hold(held)
-        if buffers.size > MAX_PULLED_BYTES:
+        if buffers.size > MAX_PULLED_BYTES and not sampled:
             self._end(buffers, f"it takes {buffers.size:,} bytes, and the limit is {MAX_PULLED_BYTES:,}")
         elif not buffers.size:
             buffers.received = buffers.size
@@ -302,7 +316,7 @@ class Pulls:
         if self.is_paused():
             return False
         try:
-            buffers.memory = buffers.open_memory(buffers.size)
+            buffers.open()
         except (PoolFullError, OSError, ValueError) as error:
             self._end(buffers, f"there is no memory for it here: {error}")
             return False

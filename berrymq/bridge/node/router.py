@@ -61,7 +61,7 @@ from .validation import read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from berrymq.bridge.buffers import Filling, Memory, Own, Sample
+    from berrymq.bridge.buffers import Filling, Memory, Own
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AckParams, Buffers, Params
     from berrymq.bridge.transport.channel import Channel
@@ -595,7 +595,7 @@ class Router:
             done,
             key=key,
             size=size,
-            sample=self.sample_for(peer, key, params),
+            sampled=self.is_only_shown(peer, key, params),
         )
         self._unflushed[peer] = None
 
@@ -603,9 +603,9 @@ class Router:
         """Return what opens memory for the buffers of a frame: such that others can get them from here."""
         return self.memories.open
 
-    def sample_for(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Sample | None:  # noqa: ARG002 - for those who override
-        """Return memory for a sample of buffers, where all that get them only show it; else None."""
-        return None
+    def is_only_shown(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> bool:  # noqa: ARG002 - for those who override
+        """Return whether all that get the buffers of a frame only show them, so that a sample suffices."""
+        return False
 
     def is_full(self) -> bool:
         """Return whether no more buffers should be pulled at present."""

@@ -9,6 +9,7 @@ from PIL import Image
 
 import berrymq
 from berrymq import Bus, Opaque
+from berrymq.bridge.buffers import sample_of
 from berrymq.bridge.buffers.sample import MAX_SAMPLE_BYTES, Sample, ranges_of
 from berrymq.bridge.node import pulls
 from berrymq.bridge.payload.sampled import SampledArray, SampledTable
@@ -100,19 +101,56 @@ class TestArrays:
         one, two = pair
         shown, late = show(two), []
         nodes.settle()
-        begin = two.sample_for
+        decide = two.is_only_shown
 
-        def begin_late(*args):
-            sample = begin(*args)
-            if sample is not None and not late:
-                late.append(Recorder(two.bus, "test:*"))
-            return sample
+        def decide_early(*args):
+            is_only_shown = decide(*args)
+            late.append(Recorder(two.bus, "test:*"))
+            return is_only_shown
 
-        monkeypatch.setattr(two, "sample_for", begin_late)
+        monkeypatch.setattr(two, "is_only_shown", decide_early)
         one.bus.twitter("test:run", LARGE)
         wait(lambda: shown, "the view has it")
         one.bus.twitter("test:run", "next")
         assert late[0].wait_for(1) == ["next"]
+
+    def test_a_cut_in_the_middle_costs_nothing(self, nodes, pulled):
+        one, two = nodes.add(), nodes.add()
+        nodes.link(one, two)
+        shown = show(two)
+        nodes.settle()
+        peer = nodes.peer(two, one)
+        take, pieces = peer.pulls.take, []
+
+        def take_and_cut(piece, now):
+            pieces.append(piece)
+            if len(pieces) == 3:
+                nodes.peer(two, one).channel.abort()
+            return take(piece, now)
+
+        peer.pulls.take = take_and_cut
+        one.bus.twitter("test:run", LARGE)
+        wait(lambda: shown, "it is here")
+        value = shown[0].args[0]
+        assert len(value.sample) == MAX_SAMPLE_BYTES // 8
+        assert np.isin(value.sample, LARGE).all()
+        assert (np.diff(value.sample) > 0).all()
+
+    def test_offers_that_are_not_pulled_take_no_memory(self, nodes, monkeypatch):
+        one, two = nodes.add(), nodes.add()
+        nodes.link(one, two)
+        shown = show(two)
+        nodes.settle()
+        opened = []
+        monkeypatch.setattr(pulls, "sample_of", lambda sizes: (opened.append(sizes), sample_of(sizes))[1])
+        with two.lock:
+            two.is_full = lambda: True
+            nodes.peer(two, one).pulls.is_paused = two.is_full
+        for _ in range(5):
+            one.bus.twitter("test:run", LARGE)
+        one.bus.twitter("test:small", 1)
+        wait(lambda: shown, "what is small passes")
+        assert opened == []
 
     def test_small_ones_are_fetched_whole(self, nodes, pair):
         one, two = pair
@@ -212,6 +250,49 @@ def test_of_a_table_the_first_rows_are_fetched(nodes, library, pulled):
     assert form["rows"][3][0] == "3"
     assert form["rows"][3][2] == "text 3"
     assert form["moreRows"] == 299_990
+
+
+MANY = 100_000
+NUMBERS = np.arange(MANY)
+TABLES = {
+    "many types": pd.DataFrame(
+        {
+            "number": NUMBERS,
+            "flag": NUMBERS % 3 == 0,
+            "text": [f"日 {number}" for number in NUMBERS],
+            "category": pd.Categorical.from_codes(NUMBERS % 3, ["a", "b", "c"]),
+            "moment": pd.date_range("2026-01-01", periods=MANY, freq="s", tz="Europe/Berlin"),
+            "nullable": pd.array([None, 1] * (MANY // 2), dtype="Int64"),
+            "missing text": pd.array([None, "x"] * (MANY // 2), dtype="string"),
+            "duration": pd.to_timedelta(NUMBERS, unit="s"),
+        }
+    ),
+    "an index of moments": pd.DataFrame({"a": NUMBERS}, index=pd.date_range("2026", periods=MANY, freq="s")),
+    "levels": pd.DataFrame(
+        {"a": NUMBERS}, index=pd.MultiIndex.from_arrays([NUMBERS % 7, [f"row {one}" for one in NUMBERS]])
+    ),
+    "very wide": pd.DataFrame(np.arange(2_000_000).reshape(1_000, 2_000).astype(float)),
+    "a column": pd.Series(NUMBERS, name="a"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_first_rows_are_those_of_the_table(nodes, name):
+    one, two = nodes.add(), nodes.add()
+    nodes.link(one, two)
+    shown = show(two)
+    nodes.settle()
+    one.bus.twitter("test:run", TABLES[name])
+    wait(lambda: shown, "it is here")
+    value = shown[0].args[0]
+    if name == "very wide":  # there are more columns than the sample has room for
+        assert type(value) is Opaque
+        assert "not fetched" in value.text
+        return
+    assert len(value.head) >= 10
+    assert value.rows == MANY
+    check = pd.testing.assert_series_equal if name == "a column" else pd.testing.assert_frame_equal
+    check(value.head, TABLES[name].head(len(value.head)), check_freq=False)
 
 
 def test_views_say_that_a_range_is_that_of_a_sample(nodes):
