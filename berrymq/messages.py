@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Callback = Identifier | Callable[[Any, Exception | None], object]
     """What takes followers' return values: an identifier (`talk`), or a function of result and error."""
 
-__all__ = ["JointMessage", "Message", "PastMessage"]
+__all__ = ["JointMessage", "Message", "PastMessage", "keyword"]
 
 T = TypeVar("T")
 
@@ -327,3 +327,12 @@ def revive_joint(last: tuple[Any, ...], messages: tuple[Message, ...]) -> JointM
     """Rebuild a joint message that was copied or pickled."""
     make, parts = last
     return JointMessage.join(make(*parts), messages)
+
+
+def keyword(message: Message, name: str) -> Any:
+    """Return a keyword argument; like ``message.kwargs[name]``, and without the copy that this makes.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    return message._kwargs[name]
