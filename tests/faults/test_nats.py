@@ -6,12 +6,12 @@ import random
 import signal
 import threading
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 import berrymq
-from berrymq import Bus
+from berrymq import Bus, Empty, Queue
 from berrymq.bridge.nats.client import NatsClient
 from tests.support.nats_server import NatsServer, unused_port
 from tests.support.nodes import wait
@@ -65,6 +65,41 @@ class Group:
                 expected = list(range(self.sent[other]))
                 assert recorder.of(None if other == number else bus.name) == expected
         assert all(link.stats().dropped == link.stats().lost == 0 for link in self.links)
+
+
+class Jobs:
+    """Shared and durable queues, each with a worker on the first and one on the last node of a group."""
+
+    def __init__(self, group):
+        self._bus = group.buses[-1]
+        buses = group.buses[0], group.buses[-1]
+        self._queues = [
+            [Queue("job:*", bus=bus, **options) for bus in buses]
+            for options in ({"shared": True}, {"durable": "log"})
+        ]
+        self._published = 0
+        self._taken = [[] for _ in self._queues]
+
+    def publish(self, count):
+        for number in range(self._published, self._published + count):
+            self._bus.twitter("job:add", number)
+        self._published += count
+
+    def check_taken(self, count):
+        """Take so many jobs of each queue, at both nodes: none twice, and in the end all."""
+        for workers, taken in zip(self._queues, self._taken, strict=True):
+            for number in range(count):
+                taken.append(take_from(workers, number))
+            assert len(set(taken)) == len(taken)
+            assert len(taken) < self._published or sorted(taken) == list(range(self._published))
+
+
+def take_from(workers, number):
+    """Take a job at one of the workers in turn, or at the other if that gets none."""
+    for turn in range(40):
+        with suppress(Empty):
+            return workers[(number + turn) % len(workers)].get(timeout=0.5).args[0]
+    raise AssertionError("a job is missing")
 
 
 @pytest.fixture(autouse=True)
@@ -144,26 +179,37 @@ def test_a_cluster_goes_on_without_one_of_its_servers():
         ]
         group = Group(*[server.url for server in servers])  # each server names the others
         berrymq.keep("test:*", last=1_000_000, bus=group.buses[0])
+        jobs = Jobs(group)
+        jobs.publish(20)
+        jobs.check_taken(5)
         group.start()
         threading.Event().wait(0.3)
         servers[2].kill()
+        jobs.publish(20)
         wait(lambda: group.links[2].stats().cuts, "the cut is seen")
         wait_until_linked(group)
         group.check()
         check_kept(group, servers[0])
+        jobs.check_taken(35)
 
 
 def test_a_leaf_node_passes_everything(tmp_path):
     port = unused_port()
     center, leaf = tmp_path / "center.conf", tmp_path / "leaf.conf"
-    center.write_text(f'leafnodes {{ host: "127.0.0.1", port: {port} }}\n')
-    leaf.write_text(f'leafnodes {{ remotes: [{{ url: "nats-leaf://127.0.0.1:{port}" }}] }}\n')
-    with NatsServer("--config", str(center)) as first, NatsServer("--config", str(leaf)) as second:
+    center.write_text(f'leafnodes {{ host: "127.0.0.1", port: {port} }}\njetstream {{ domain: center }}\n')
+    leaf.write_text(
+        f'leafnodes {{ remotes: [{{ url: "nats-leaf://127.0.0.1:{port}" }}] }}\n'
+        'mappings { "$JS.API.>": "$JS.center.API.>" }\n'
+    )
+    with NatsServer("-js", "--config", str(center)) as first, NatsServer("--config", str(leaf)) as second:
         wait(lambda: second.leads_to(first), "the leaf is linked")
         group = Group(first.url, second.url)
+        jobs = Jobs(group)
+        jobs.publish(20)
         group.start()
         threading.Event().wait(0.3)
         group.check()
+        jobs.check_taken(20)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

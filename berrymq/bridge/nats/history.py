@@ -9,6 +9,7 @@ messages that arrive live before the result may also be in it, and those that ar
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -66,6 +67,8 @@ TRY_SECONDS = 10.0
 """How long a call is repeated while NATS is disconnected, or its servers elect a leader."""
 RETRY_SECONDS = 0.2
 
+_log = logging.getLogger("berrymq")
+
 
 class NatsHistory:
     """Keeps messages of one room, and reads them. Used on the I/O thread alone.
@@ -82,6 +85,7 @@ class NatsHistory:
         self._client = client
         self._records = records
         self._jetstream = records.jetstream
+        self._warned = False
 
     def keep(self, identifier: Identifier, last: int, by: str, done: Done) -> None:
         """Retain the newest messages of each identifier that matches, from now on; 0 as *last* ends that."""
@@ -224,9 +228,12 @@ class NatsHistory:
         found: dict[tuple[str, int], Message] = {}
         try:
             records = await self._records.stored()
-        except NoJetStreamError:
+        except NoJetStreamError as error:
             if self._records.all_of(KEPT):
                 raise
+            if not self._warned:
+                self._warned = True
+                _log.warning("past messages are not available: %s", error)
             return []  # nothing can have been kept
         for record, stream in records.items() if most else ():
             if record.purpose != KEPT or not stream["state"]["messages"]:

@@ -51,7 +51,7 @@ MAX_LATEST_BYTES = 16 * 1024 * 1024
 WINDOW = 256
 """The smallest number of messages at the end of a stream that are searched for the newest."""
 
-NO_STREAM, DIFFERENT = 10059, 10058
+NO_STREAM, DIFFERENT, INVALID = 10059, 10058, 10052
 NO_JETSTREAM, NO_LEADER, NO_REPLICAS = {10039, 10076}, {10008, 10009}, {10005, 10074}
 """Error codes of JetStream."""
 NO_LEADER_TEXT = "the NATS servers have not agreed yet on the one that leads JetStream"
@@ -189,8 +189,17 @@ class JetStream:
     async def create(self, config: dict[str, Any]) -> None:
         """Create a stream, on several servers of a cluster, in files if the server has storage for them.
 
-        An existing stream of that name is updated if its configuration differs.
+        An existing stream of that name is updated if its configuration differs. Where the server does not
+        allow the duplicate window, the stream has that of the server.
         """
+        try:
+            await self._create(config)
+        except JetStreamError as error:
+            if error.code != INVALID or "duplicate_window" not in config:
+                raise
+            await self._create({key: one for key, one in config.items() if key != "duplicate_window"})
+
+    async def _create(self, config: dict[str, Any]) -> None:
         limits = (await self.call("INFO"))["limits"]
         config = {**config, "storage": "memory" if limits.get("max_storage") == 0 else "file"}
         replicas = [3, 1] if self._client.is_clustered else [1]

@@ -72,6 +72,9 @@ MAX_DONE = 10_000
 """Jobs of a group that are remembered as taken; a server that was killed may deliver them again."""
 SHARED_SECONDS, DURABLE_SECONDS = 86_400, 30 * 86_400
 """How long the jobs of a group wait without any member."""
+DUPLICATE_SECONDS = 1_000
+"""How long the server recognises a job that it gets again, because its confirmation was lost in a cut; by
+default nodes remember each other for as long."""
 QUEUE_BYTES = 256 * 1024 * 1024
 """What is stored of the jobs of a group; beyond that the oldest are dropped."""
 
@@ -230,6 +233,7 @@ class JobQueue:
         if is_new or not records.is_known(self.record):
             if former is not None and self._known.any_settings:
                 config = {key: former["config"][key] for key in config}
+            config["duplicate_window"] = DUPLICATE_SECONDS * 1_000_000_000
             await records.declare(self.record, self._queues.router.name, config)
         consumer = {
             "durable_name": CONSUMER,

@@ -1,5 +1,7 @@
 """History on NATS: what outlives processes and servers, servers without JetStream, and what is removed."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -199,7 +201,7 @@ class TestWithoutJetStream:
         with NatsServer() as server:
             yield server
 
-    def test_keep_says_it_in_one_line_and_everything_else_works(self, plain):
+    def test_keep_says_it_in_one_line_and_everything_else_works(self, plain, caplog):
         bus, link = join(plain, "one")
         with pytest.raises(LinkError, match=rf"\A{self.TEXT}\Z"):
             berrymq.keep("test:*", bus=bus)
@@ -212,3 +214,4 @@ class TestWithoutJetStream:
             bus.twitter("test:run", 1)
             wait(lambda: found, "the message")
             assert berrymq.latest("test:run", bus=two.bus) is None
+            assert len(re.findall(f"past messages are not available: {self.TEXT}", caplog.text)) == 1

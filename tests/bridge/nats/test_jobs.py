@@ -140,6 +140,41 @@ def test_jobs_of_nodes_on_hubs_and_of_those_on_nats_are_shared(server):
         wait(queues[0].empty, "both are acknowledged")
 
 
+def duplicate_window(link, queue):
+    """The seconds for which the server recognises a job that is stored again."""
+    jobs = link._connector._mesh.jobs
+    found, done = [], threading.Event()
+
+    async def read():
+        (stream,) = [name for name, one in jobs._queues.items() if one.record.identifier.text == queue]
+        info = await jobs.records.jetstream.call(f"STREAM.INFO.{stream}")
+        found.append(info["config"]["duplicate_window"] / 1e9)
+        done.set()
+
+    link.node.loop.call(jobs.client.run, read())
+    assert done.wait(10)
+    return found[0]
+
+
+def test_a_job_is_recognised_for_as_long_as_a_node_is_remembered(server):
+    bus, link = join(server, "one")
+    queue = Queue("long:*", shared=True, bus=bus)
+    bus.twitter("long:add", 1)
+    assert take(queue, 1) == [1]
+    assert duplicate_window(link, "long:*") == 1000
+
+
+def test_a_server_that_recognises_jobs_for_a_shorter_time_has_queues(tmp_path):
+    config = tmp_path / "server.conf"
+    config.write_text(f'jetstream {{ store_dir: "{tmp_path}", limits: {{ duplicate_window: "1m" }} }}')
+    with NatsServer("--config", str(config)) as server:
+        bus, link = join(server, "one")
+        queue = Queue("short:*", shared=True, bus=bus)
+        bus.twitter("short:add", 1)
+        assert take(queue, 1) == [1]
+        assert duplicate_window(link, "short:*") == 60
+
+
 @pytest.fixture
 def published():
     return []
