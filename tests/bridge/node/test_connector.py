@@ -1,6 +1,7 @@
 """Links that are kept up: over cuts, to another node in the place of the former one, and to their end."""
 
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -113,16 +114,18 @@ def test_what_was_not_acknowledged_goes_to_the_node_that_takes_the_place(nodes, 
 def test_what_a_node_has_received_before_it_leaves_is_not_counted_as_dropped(nodes, pair):
     a, b = pair
     recorder = Recorder(b.bus)
-    link = nodes.link(a, b)
+    nodes.link(a, b)
     nodes.settle()
     peer = nodes.peer(b, a)
     peer.stream.limits = replace(peer.stream.limits, ack_delay=60)
     a.bus.twitter("test:run", 1)
     assert recorder.wait_for(1) == [1]
     assert nodes.peer(a, b).stream.snapshot().in_flight == 1
+    left, cut = [], a.link_is_cut
+    a.link_is_cut = lambda peer: (left.append(peer.stream.snapshot().in_flight), cut(peer))
     nodes.call(b.close)
-    wait(lambda: not link.connected, "the end is seen")
-    assert link.peer.stream.snapshot().in_flight == 0
+    wait(lambda: left, "the end is seen")
+    assert left[0] == 0
 
 
 class WatchedLock:
@@ -377,7 +380,7 @@ class TestRefusedFrames:
         assert recorder.values == sorted(set(recorder.values))
         assert len(recorder.messages) + link.stats.dropped == 303
         wait(lambda: nodes.peer(b, a).stream.stats.lost == link.stats.dropped, "the other side is told")
-        assert "0 messages were dropped" not in caplog.text
+        assert not re.search(r"\b0 messages were dropped", caplog.text)
 
     def test_a_hub_gives_up_what_a_member_refuses(self, nodes, caplog, monkeypatch):
         a, b, hub = nodes.add("a"), nodes.add("b"), nodes.hub()
