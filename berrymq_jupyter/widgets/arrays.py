@@ -10,7 +10,7 @@ import sys
 from math import isfinite, prod
 from typing import Any, Final
 
-from .libraries import HOSTILE, is_array
+from .libraries import HOSTILE, is_array, is_sampled_array
 from .thumbnails import SIDE, Picture, bars, curve, heat_map, pixels
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "array_picture",
     "array_pictures",
     "is_numeric_array",
-    "is_sample_of_array",
     "range_text",
 ]
 
@@ -39,20 +38,14 @@ def is_numeric_array(value: Any) -> bool:
 
     It may be one of which only a sample was fetched.
     """
-    if is_sample_of_array(value):
-        return True
+    if is_sampled_array(value):
+        return value.dtype.kind in "biufc"
     if not is_array(value) or hasattr(value, "columns") or hasattr(value, "iloc") or hasattr(value, "mask"):
         return False
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple) or not shape or sys.modules.get("numpy") is None:
         return False
     return hasattr(value, "__array__") and hasattr(value, "dtype")
-
-
-def is_sample_of_array(value: Any) -> bool:
-    """Return whether `value` stands for an array of numbers of which only a sample was fetched."""
-    module = sys.modules.get("berrymq.bridge.payload.sampled")
-    return module is not None and isinstance(value, module.SampledArray) and value.dtype.kind in "biufc"
 
 
 def on_this_device(value: Any) -> bool:
@@ -66,7 +59,7 @@ def array_facts(value: Any) -> str:
     shape = " x ".join(f"{int(side):,}" for side in value.shape)
     size = getattr(value, "nbytes", None)
     where = "" if on_this_device(value) else f" on {value.device}"
-    if is_sample_of_array(value):
+    if is_sampled_array(value):
         size, where = value.dtype.itemsize * prod(value.shape), " · not fetched"
     return f"{value.dtype} · {shape}{f' · {in_bytes(size)}' if isinstance(size, int) else ''}{where}"
 
@@ -118,7 +111,7 @@ def part(value: Any, whole: int, most: int) -> Any:
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
-    if is_sample_of_array(value):
+    if is_sampled_array(value):
         value = value.sample
     shape = list(map(int, value.shape))
     steps = [1] * len(shape)
@@ -161,7 +154,7 @@ def array_picture(value: Any) -> Picture | None:
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
-    if is_sample_of_array(value):
+    if is_sampled_array(value):
         return line_of(numpy, value.sample, "line through a sample")
     axes = len(value.shape)
     if axes == 1:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import islice
 from typing import Any, Final
 
-from .libraries import is_array
+from .libraries import is_array, is_sampled_table
 from .render import cut, shown, summary
 
-__all__ = ["frame", "is_frame", "is_head"]
+__all__ = ["frame", "is_frame"]
 
 ROWS: Final = 10
 COLUMNS: Final = 12
@@ -19,7 +18,7 @@ CELL: Final = 32
 
 def is_frame(value: Any) -> bool:
     """Return whether `value` is a table or a column of one, or the first rows of one stand for it."""
-    if is_head(value):
+    if is_sampled_table(value):
         return is_frame(value.head)
     if not is_array(value):
         return False
@@ -27,12 +26,6 @@ def is_frame(value: Any) -> bool:
     if not isinstance(shape, tuple):
         return False
     return hasattr(value, "columns") or hasattr(value, "iloc") or library(value) == "polars"
-
-
-def is_head(value: Any) -> bool:
-    """Return whether `value` stands for a table of which only the first rows were fetched."""
-    module = sys.modules.get("berrymq.bridge.payload.sampled")
-    return module is not None and isinstance(value, module.SampledTable)
 
 
 def library(value: Any) -> str:
@@ -43,7 +36,7 @@ def library(value: Any) -> str:
 def frame(value: Any) -> dict[str, Any]:
     """Return names, dtypes and first rows of a table."""
     note = ""
-    if is_head(value):
+    if is_sampled_table(value):
         rows, note, value = value.rows, " · not fetched", value.head
     else:
         rows = int(value.shape[0])

@@ -16,10 +16,9 @@ from .arrays import (
     array_picture,
     array_pictures,
     is_numeric_array,
-    is_sample_of_array,
     range_text,
 )
-from .frames import frame, is_frame, is_head
+from .frames import frame, is_frame
 from .render import HOSTILE, cut, shown, summary
 from .thumbnails import Picture, is_image, thumbnail
 
@@ -131,7 +130,7 @@ def is_opaque(value: Any) -> bool:
     bridge = sys.modules.get("berrymq.bridge")
     if bridge is None or not isinstance(value, bridge.Opaque):
         return False
-    return not (is_head(value) or is_sample_of_array(value))
+    return not (is_frame(value) or is_numeric_array(value))  # of these a sample was fetched
 
 
 def opaque(value: Any) -> Form:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
-__all__ = ["HOSTILE", "is_array"]
+__all__ = ["HOSTILE", "is_array", "is_sampled_array", "is_sampled_table"]
 
 ARRAY_LIBRARIES: Final = frozenset(
     {"numpy", "pandas", "polars", "pyarrow", "torch", "jax", "jaxlib", "xarray"}
@@ -17,3 +18,15 @@ HOSTILE: Final = (Exception, SystemExit, GeneratorExit)
 def is_array(value: object) -> bool:
     """Return whether `value` is of a library of arrays or tables, whose attributes are safe to read."""
     return str(type(value).__module__).partition(".")[0] in ARRAY_LIBRARIES
+
+
+def is_sampled_array(value: object) -> bool:
+    """Return whether `value` stands for an array of which only a sample was fetched."""
+    module = sys.modules.get("berrymq.bridge.payload.sampled")
+    return module is not None and isinstance(value, module.SampledArray)
+
+
+def is_sampled_table(value: object) -> bool:
+    """Return whether `value` stands for a table of which only the first rows were fetched."""
+    module = sys.modules.get("berrymq.bridge.payload.sampled")
+    return module is not None and isinstance(value, module.SampledTable)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from .libraries import HOSTILE, is_array
+from .libraries import HOSTILE, is_array, is_sampled_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +70,9 @@ def size(value: Any, depth: int) -> int:
             return own + sizes(list(islice(value.values() if kind is dict else value, INSIDE)), depth - 1)
         except RuntimeError:  # another thread is changing it
             return own
-    if not is_array(value):
+    if is_sampled_array(value):
+        value = value.sample
+    elif not is_array(value):
         return 0
     try:
         held = value.nbytes if hasattr(value, "nbytes") else value.memory_usage().sum()

@@ -171,10 +171,10 @@ def _decode(parts: Any) -> Any:
     text, shape, order, data = parts["dtype"], _read_shape(parts["shape"]), parts["order"], parts["data"]
     if order not in ("C", "F"):
         raise ValueError("the order of an array is C or F")
-    numpy: Any = optional("numpy")
+    numpy: Any = None if isinstance(data, Missing) and not data.parts else optional("numpy")
     if isinstance(data, Missing):
         what = f"array of {text!r:.40} {tuple(shape)}"
-        if not data.parts or numpy is None:
+        if numpy is None:
             return missing(data, "numpy.ndarray", what)
         dtype = _read_type(numpy, text)
         if not dtype.itemsize or prod(shape) * dtype.itemsize != data.size:

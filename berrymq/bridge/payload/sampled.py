@@ -78,6 +78,7 @@ def sampled_array(numpy: Any, buffer: Missing, dtype: Any, shape: list[int], wha
     if not found:
         return Opaque("numpy.ndarray", text)
     head = found[0] if not buffer.parts[0][0] else found[0][:0]
+    head = head.copy()  # the memory of the sample is not needed any more
     return SampledArray(text, tuple(shape), numpy.concatenate(found), head)
 
 

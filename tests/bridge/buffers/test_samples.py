@@ -14,6 +14,7 @@ from berrymq.bridge.buffers.sample import MAX_SAMPLE_BYTES, Sample, ranges_of
 from berrymq.bridge.node import pulls
 from berrymq.bridge.payload.sampled import SampledArray, SampledTable
 from berrymq_jupyter.widgets.kinds import form_of, picture_of
+from berrymq_jupyter.widgets.weight import weight
 from tests.support.nats_server import NatsServer
 from tests.support.nodes import Nodes, wait
 from tests.support.recorder import Recorder
@@ -311,6 +312,7 @@ def test_views_say_that_a_range_is_that_of_a_sample(nodes):
     ]
     assert len(form["pictures"]) == 2
     assert picture_of(value) is not None
+    assert weight(shown[0]) == MAX_SAMPLE_BYTES  # what a log holds by it
     assert repr(value) == "<ndarray float64 2000 x 1000, not fetched: it is only shown here>"
 
 
