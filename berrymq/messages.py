@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from time import time
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     Callback = Identifier | Callable[[Any, Exception | None], object]
     """What takes followers' return values: an identifier (`talk`), or a function of result and error."""
 
-__all__ = ["JointMessage", "Message", "PastMessage", "keyword"]
+__all__ = ["JointMessage", "Message", "PastMessage", "id_of", "keywords", "source_of"]
 
 T = TypeVar("T")
 
@@ -329,10 +330,12 @@ def revive_joint(last: tuple[Any, ...], messages: tuple[Message, ...]) -> JointM
     return JointMessage.join(make(*parts), messages)
 
 
-def keyword(message: Message, name: str) -> Any:
-    """Return a keyword argument; like ``message.kwargs[name]``, and without the copy that this makes.
+id_of = attrgetter("_identifier.text")
+"""Returns ``message.id``, for many messages in a row."""
+source_of = attrgetter("_source")
+"""Returns ``message.source``, for many messages in a row."""
 
-    Raises:
-        KeyError: there is none of that name.
-    """
-    return message._kwargs[name]
+
+def keywords(message: Message) -> dict[str, Any]:
+    """Return the keyword arguments themselves, which must not be changed: ``message.kwargs`` is a copy."""
+    return message._kwargs

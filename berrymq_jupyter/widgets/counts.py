@@ -6,12 +6,11 @@ them, those whose counts are oldest there come first, and all in turn.
 
 from __future__ import annotations
 
-from collections import Counter
 from math import exp
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Counts", "Rate"]
 
@@ -82,15 +81,14 @@ class Counts:
         self.moving = False
         """True while some rate is not zero."""
 
-    def update(self, identifiers: Iterable[str], total: int, seconds: float) -> None:
-        """Count the identifiers of the `total` messages that came in the last `seconds`.
+    def update(self, batch: Mapping[str, int], total: int, seconds: float) -> None:
+        """Count the `total` messages that came in the last `seconds`.
 
         Args:
-            identifiers: one for each message that was numbered.
+            batch: how many of those that were numbered each identifier has.
             total: all messages, those displaced before they were numbered included.
             seconds: since the last call.
         """
-        batch = Counter(identifiers)
         for identifier, came in batch.items():
             if identifier not in self.table:
                 if len(self.table) < MOST:

@@ -23,10 +23,10 @@ def is_array(value: object) -> bool:
 def is_sampled_array(value: object) -> bool:
     """Return whether `value` stands for an array of which only a sample was fetched."""
     module = sys.modules.get("berrymq.bridge.payload.sampled")
-    return module is not None and isinstance(value, module.SampledArray)
+    return module is not None and issubclass(type(value), module.SampledArray)
 
 
 def is_sampled_table(value: object) -> bool:
     """Return whether `value` stands for a table of which only the first rows were fetched."""
     module = sys.modules.get("berrymq.bridge.payload.sampled")
-    return module is not None and isinstance(value, module.SampledTable)
+    return module is not None and issubclass(type(value), module.SampledTable)

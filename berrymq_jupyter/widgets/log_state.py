@@ -7,8 +7,11 @@ the log. The alert is a selection too, which no page shows.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from berrymq.messages import source_of
 
 from .counts import Counts
 from .query import QueryError
@@ -98,8 +101,11 @@ class LogState:
         batch = self.rows.absorb()
         if self.chart is not None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
-        self.counts.update([message.id for message in batch], len(batch), now - self.absorbed_at)
-        self.sources.update([message.source or "" for message in batch], len(batch), now - self.absorbed_at)
+        self.counts.update(self.rows.absorbed, len(batch), now - self.absorbed_at)
+        sources: Counter[str] = Counter()
+        for source, came in Counter(map(source_of, batch)).items():
+            sources[source or ""] += came
+        self.sources.update(sources, len(batch), now - self.absorbed_at)
         self.absorbed_at = now
         self.removed = [removed for removed in self.removed if now < removed.until]
         self.counts.touch(self.rows.reserve.evicted)

@@ -96,6 +96,9 @@ class Reserve:
         self,
         start: int,
         batch: list[Message],
+        names: list[str],
+        counts: Mapping[str, int],
+        *,
         weights: Mapping[int, int],
         skipped: AbstractSet[str] = frozenset(),
     ) -> None:
@@ -104,24 +107,41 @@ class Reserve:
         Args:
             start: the number of the first.
             batch: the messages.
+            names: their identifiers.
+            counts: how many messages each of these has.
             weights: the bytes of large payloads by number.
             skipped: identifiers of which only the messages in `weights` were weighed: others are not kept.
         """
         newest = self.newest
-        first = self.cache[0][0]
-        for number, message in enumerate(batch, start):
-            name = message.id
-            mine = newest.get(name)
-            if mine is None:
-                mine = self.begin(name, message.identifier)
-            if mine is None or (name in skipped and number not in weights):
+        for name in counts.keys() - newest.keys():
+            self.begin(name, Identifier.parse(name))
+        found: dict[str, list[tuple[int, Message]]] = {}
+        wanted: dict[str, int] = {}  # how many are still to be found, from the newest on
+        for name in counts.keys() & newest.keys():
+            most = newest[name].maxlen
+            found[name], wanted[name] = [], counts[name] if most is None else min(counts[name], most)
+        unfinished = sum([number > 0 for number in wanted.values()])
+        for index in range(len(batch) - 1, -1, -1):
+            name = names[index]
+            left = wanted.get(name)
+            if not left or (name in skipped and start + index not in weights):
                 continue
-            if mine and len(mine) == mine.maxlen and mine[0][0] < first:
+            found[name].append((start + index, batch[index]))
+            wanted[name] = left - 1
+            if left == 1:
+                unfinished -= 1
+                if not unfinished:
+                    break
+        first = self.cache[0][0]
+        for name, added in found.items():
+            mine = newest[name]
+            is_full = mine.maxlen is not None and len(mine) + len(added) > mine.maxlen
+            if mine and is_full and mine[0][0] < first:
                 self.removed += 1
                 self.evicted.add(name)
-            mine.append((number, message))
+            mine.extend(reversed(added))
         for number, held in weights.items():
-            name = batch[number - start].id
+            name = names[number - start]
             if name in newest and name not in self.fixed:
                 self.heavy.setdefault(name, deque()).append((number, held))
                 self.held[name] += held

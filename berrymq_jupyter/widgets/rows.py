@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from berrymq.messages import id_of
+
 from .collector import collector
 from .latencies import Latencies
 from .reserve import Older, Removed, Reserve
@@ -28,7 +30,7 @@ ATTEMPTS: Final = 20
 """The number of attempts to read two values at a moment at which no sender is active."""
 ROOM: Final = 1000
 """Messages that senders may append while cleared ones are put back."""
-WEIGHED: Final = 2000
+WEIGHED: Final = 500
 """The limit of messages of one batch that are weighed. Of larger batches every second, third, … message is
 weighed, for all of those beside it."""
 
@@ -88,8 +90,8 @@ class Rows:
     `absorb` has processed. Callers that need numbers take a `snapshot` first, and do not hold it for long.
 
     Invariants, between two calls: the messages with numbers from `first` to before `end` are in `kept`, in
-    order, followed by those that were not absorbed; `names` has one entry for each of them, and `by_name`
-    counts those.
+    order, followed by those that were not absorbed; `names` have one entry for each of them, `named` in
+    all, and `by_name` counts those.
 
     All methods are called with the guard of the view held; `collect` alone is not.
 
@@ -122,10 +124,14 @@ class Rows:
         self.bytes = 0
         """The bytes that they hold together."""
         self.reserve = Reserve(maxlen, max_bytes // 2, keep)
-        self.names: deque[str] = deque()
-        """The identifiers of the messages from `first` on."""
+        self.names: deque[list[str]] = deque()
+        """The identifiers of the messages from `first` on, in lists of some batches."""
+        self.named = 0
+        """Their number."""
         self.by_name: Counter[str] = Counter()
         """How many of these each identifier has."""
+        self.absorbed: Counter[str] = Counter()
+        """The same of the messages that the last call of `absorb` has returned."""
 
     def __len__(self) -> int:
         return self.end - self.first + len(self.older)
@@ -148,6 +154,7 @@ class Rows:
         collected = self.collected()
         if not self.waiting():
             self.count_late(collected)
+            self.absorbed = Counter()
             return []
         came = collected - self.seen
         newest, fresh = self.locate(came)
@@ -162,15 +169,16 @@ class Rows:
         self.seen = collected
         self.last = batch[-1]
         start = self.end - len(batch)
-        names = [message.id for message in batch]
-        if len(self.names) + len(batch) > self.end - self.first:  # some were missed: all before are gone
-            self.drop_names(len(self.names))
-        self.names += names
-        self.by_name.update(names)
+        names = list(map(id_of, batch))
+        self.absorbed = counts = Counter(names)
+        if self.named + len(batch) > self.end - self.first:  # some were missed: all before are gone
+            self.drop_names(self.named)
+        self.names.append(names)
+        self.named += len(names)
+        self.by_name.update(counts)
         weights, sampled = self.weigh(start, batch)
-        self.reserve.add(
-            start, batch, weights, {names[number - start] for number in weights} if sampled else set()
-        )
+        skipped = {names[number - start] for number in weights} if sampled else set()
+        self.reserve.add(start, batch, names, counts, weights=weights, skipped=skipped)
         self.trim()
         self.latencies.absorb(start, batch)
         self.latencies.prune(self.first, self.older.messages, len(self))
@@ -199,7 +207,15 @@ class Rows:
 
     def drop_names(self, count: int) -> None:
         """Remove the identifiers of the oldest messages."""
-        gone = Counter(self.names.popleft() for _ in range(min(count, len(self.names))))
+        gone: Counter[str] = Counter()
+        count = min(count, self.named)
+        self.named -= max(0, count)
+        while count > 0:
+            oldest = self.names.popleft()
+            gone.update(oldest[:count])
+            if len(oldest) > count:
+                self.names.appendleft(oldest[count:])
+            count -= len(oldest)
         for name, number in gone.items():
             self.by_name[name] -= number
             if not self.by_name[name]:
@@ -287,7 +303,7 @@ class Rows:
             older += reserved.get(number, 0)
             first = max(first, min(number + 1, self.end - 1))
         self.first = first
-        self.drop_names(len(self.names) - (self.end - first))
+        self.drop_names(self.named - (self.end - first))
         self.let_go(first - oldest)
 
     def oldest(self) -> int:
@@ -334,7 +350,7 @@ class Rows:
         """Remove what was absorbed, and return it; numbering continues."""
         cleared = Cleared(self.snapshot(), self.reserve.clear(), list(self.heavy))
         self.first = self.end
-        self.drop_names(len(self.names))
+        self.drop_names(self.named)
         self.heavy.clear()
         self.bytes = 0
         while self.kept and self.kept[0] is not self.last:
@@ -354,7 +370,8 @@ class Rows:
         self.kept.extendleft(reversed(back))
         first = oldest - len(back) if adjoin else self.first
         names = [message.id for _, message in cleared.kept.between(first, self.first)]
-        self.names.extendleft(reversed(names))
+        self.names.appendleft(names)
+        self.named += len(names)
         self.by_name.update(names)
         heavy = [entry for entry in cleared.heavy if entry[0] >= first]
         self.heavy.extendleft(reversed(heavy))

@@ -14,7 +14,7 @@ from itertools import islice
 from math import isfinite, isnan, nan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from berrymq.messages import keyword
+from berrymq.messages import keywords
 
 from .detail import payload_of
 from .render import HOSTILE
@@ -315,7 +315,7 @@ def reader(field: Sequence[str]) -> Reader:
     def read(message: Message) -> Any:
         if index is not None and index < len(message.args):
             return message.args[index]
-        return keyword(message, first)
+        return keywords(message)[first]
 
     return (lambda message: reduce(step, rest, read(message))) if rest else read
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from berrymq.messages import keywords
+
 from .libraries import HOSTILE, is_array, is_sampled_array
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def weight(message: Message) -> int:
     Logs call it for each message, to bound the memory of those that they keep.
     """
     total = sizes(message.args, 1)
-    kwargs = message.kwargs
+    kwargs = keywords(message)
     if kwargs:
         total += sizes(kwargs.values(), 1)
     return total if total >= HEAVY else 0
