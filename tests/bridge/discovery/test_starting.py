@@ -23,6 +23,7 @@ from berrymq.bridge.discovery.finding import Found
 from berrymq.bridge.discovery.runtime_directory import RuntimeDirectoryError
 from berrymq.bridge.discovery.starting import hub_lock, launch_hub, start_hub
 from berrymq.bridge.errors import LinkError
+from tests.support.descriptors import open_files
 from tests.support.waiting import wait_until
 
 HUB = """
@@ -129,8 +130,7 @@ class TestStart:
             assert os.getsid(process.pid) == process.pid
             assert process.cwd() == "/"
             assert process.terminal() is None
-            files = Path(f"/proc/{process.pid}/fd")
-            held = [str(file.readlink()) for file in files.iterdir()]
+            held = open_files(process.pid).values()
             assert f"socket:[{os.fstat(ours.fileno()).st_ino}]" not in held
             assert not [name for name in held if name.startswith("pipe:")]
         assert psutil.Process().children() == []  # not even one that has ended

@@ -15,6 +15,7 @@ from berrymq.bridge.discovery.connection_file import read_hub, read_live
 from berrymq.bridge.discovery.file_lock import is_locked
 from berrymq.bridge.discovery.starting import start_hub
 from berrymq.bridge.errors import LinkError
+from tests.support.descriptors import open_files
 from tests.support.waiting import wait_until
 
 
@@ -30,8 +31,7 @@ class TestStart:
         assert os.getpid() not in [parent.pid for parent in process.parents()]
         assert os.getsid(process.pid) == process.pid
         assert process.terminal() is None
-        files = f"/proc/{process.pid}/fd"
-        held = {number: os.readlink(f"{files}/{number}") for number in os.listdir(files)}  # noqa: PTH208, PTH115
+        held = open_files(process.pid)
         assert [held[number] for number in "012"] == [os.devnull] * 3
         assert not [name for name in held.values() if name.startswith("pipe:")]
 
