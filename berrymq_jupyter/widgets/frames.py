@@ -35,12 +35,11 @@ def library(value: Any) -> str:
 
 def frame(value: Any) -> dict[str, Any]:
     """Return names, dtypes and first rows of a table."""
-    note = ""
     if is_sampled_table(value):
-        rows, note, value = value.rows, " · not fetched", value.head
+        rows, count, note, value = value.rows, value.columns, " · not fetched", value.head
     else:
-        rows = int(value.shape[0])
-    count = int(value.shape[1]) if len(value.shape) > 1 else 1
+        rows, note = int(value.shape[0]), ""
+        count = int(value.shape[1]) if len(value.shape) > 1 else 1
     columns = list(islice(columns_of(value), COLUMNS))
     cells = [[cell(item) for item in items] for _, _, items in columns]
     return {
@@ -58,6 +57,11 @@ def cell(item: object) -> str:
     return shown(cut(item, CELL)) if type(item) is str else summary(item, CELL)
 
 
+def name(label: object) -> str:
+    """Return the name of a column, which has a part for each level."""
+    return ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
 def columns_of(value: Any) -> Any:
     """Yield name, dtype and first items of each column."""
     kind = library(value)
@@ -67,7 +71,7 @@ def columns_of(value: Any) -> Any:
             return
         for at in range(value.shape[1]):
             column = value.iloc[:ROWS, at]
-            yield str(value.columns[at]), str(column.dtype), column.tolist()
+            yield name(value.columns[at]), str(column.dtype), column.tolist()
     elif kind == "polars":
         head = value.head(ROWS)
         for at in range(value.shape[1] if len(value.shape) > 1 else 1):

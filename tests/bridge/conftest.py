@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 from berrymq.bridge.discovery.connection_file import read_live
+from berrymq.bridge.payload.registry import by_name, by_type
 from tests.support.leftovers import end_leftovers
 from tests.support.waiting import wait_until
 
@@ -36,3 +37,13 @@ def runtime(tmp_path, monkeypatch):
                 with suppress(ProcessLookupError):
                     os.kill(info.pid, signal.SIGTERM)
                 wait_until(lambda info=info: info not in read_live(directory), f"end of {info!r}")
+
+
+@pytest.fixture
+def registry():
+    """What a test registers ends with it."""
+    kept = [(table, dict(table)) for table in (by_type, by_name)]
+    yield
+    for table, content in kept:
+        table.clear()
+        table.update(content)

@@ -31,7 +31,7 @@ from berrymq.bridge.payload import (
     encode_values,
     register_type,
 )
-from berrymq.bridge.payload.registry import Codec, by_name, by_type
+from berrymq.bridge.payload.registry import Codec, by_name
 from berrymq.bridge.protocol.batches import Batch, parse_batch, parse_messages
 from berrymq.bridge.protocol.json_checks import FrameError, check_depth
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
@@ -107,16 +107,6 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return same(list(one.items()), list(other.items()))
     return bool(one == other)
-
-
-@pytest.fixture
-def registry():
-    """What a test registers ends with it."""
-    kept = [(table, dict(table)) for table in (by_type, by_name)]
-    yield
-    for table, content in kept:
-        table.clear()
-        table.update(content)
 
 
 class TestRoundTrip:

@@ -641,18 +641,22 @@ class Node(Router):
 
     def memory_for(self, peer: Peer, key: Hashable) -> Callable[[int], Filling | Own]:
         """Return what opens memory for buffers: this process's own where nothing else gets them from here."""
-        route = peer.room.route(key.identifier) if isinstance(key, MessageKey) else ()
-        if self._passes_on or any(one is not self._local for one in route):
+        if self._passes_on or (isinstance(key, MessageKey) and self._goes_on(peer, key.identifier)):
             return self.memories.open
         return Own
+
+    def _goes_on(self, peer: Peer, identifier: str) -> bool:
+        """Return whether messages of a peer are passed to anything but this node's own bus."""
+        route = peer.room.route(identifier)
+        return any(one is not self._local and self.passes(peer, one) for one in route)
 
     def is_only_shown(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> bool:
         """Return whether all that get the buffers of a frame here only show them."""
         if isinstance(params, frames.PastParams):
             only_shows = self.history.only_shows(params.query)
-        elif isinstance(key, MessageKey) and not self._passes_on:
-            route = peer.room.route(key.identifier)
-            only_shows = all(one is self._local for one in route) and self._gateway.only_shows(key.identifier)
+        elif isinstance(key, MessageKey):
+            is_wanted = self._goes_on(peer, key.identifier)
+            only_shows = not is_wanted and self._gateway.only_shows(key.identifier)
         else:
             only_shows = False
         return only_shows and not is_small_image(params)

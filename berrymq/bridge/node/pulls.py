@@ -7,7 +7,9 @@ never wait behind large ones, but those of one identifier and origin stay in ord
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from berrymq.bridge.buffers import MAX_BUFFERS, MAX_SAMPLE_BYTES, Memory, PoolFullError, end_of, sample_of
@@ -74,6 +76,7 @@ class _Arriving:
 
     __slots__ = (
         "_open_memory",
+        "_places",
         "_ranges",
         "asked",
         "done",
@@ -106,6 +109,8 @@ class _Arriving:
         self._open_memory = open_memory
         self._ranges: list[tuple[int, int]] = [(0, self.size)]
         """Offset and size of the parts that are pulled, in order."""
+        self._places = [0]
+        """Where each of them begins in the memory here."""
 
     def open(self) -> None:
         """Get memory for them: of a sample not before it is pulled, or many offers would take much memory.
@@ -120,16 +125,14 @@ class _Arriving:
             return
         sample = sample_of(self.sizes)
         self.memory, self._ranges = sample, sample.ranges
-        self.size = sum([size for _, size in sample.ranges])
+        *self._places, self.size = accumulate([size for _, size in sample.ranges], initial=0)
 
     def next(self, most: int) -> tuple[int, int]:
         """Return offset and size of the piece that is asked for next, of *most* bytes at most."""
-        position = self.asked
-        for start, size in self._ranges:
-            if position < size:
-                return start + position, min(most, size - position)
-            position -= size
-        raise AssertionError
+        number = bisect_right(self._places, self.asked) - 1
+        start, size = self._ranges[number]
+        position = self.asked - self._places[number]
+        return start + position, min(most, size - position)
 
 
 class _Pull(NamedTuple):

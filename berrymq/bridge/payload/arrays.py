@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from berrymq.bridge.buffers import Missing
 
 from .binary import Binary
-from .opaque import missing
+from .opaque import Opaque, missing
 from .registry import Codec
 from .sampled import sampled_array
 
@@ -222,8 +222,15 @@ def _decode_objects(parts: Any) -> Any:
 
 
 def _decode_masked(parts: Any) -> Any:
-    """Without numpy, what comes is the data without its mask."""
+    """Without numpy, what comes is the data without its mask.
+
+    If a buffer did not come whole, an `Opaque` stands for both, for which numbers of a sample are masked is
+    not known.
+    """
     data, mask, fill = parts
+    for part in (data, mask):
+        if isinstance(part, Opaque):
+            return Opaque("numpy.ma.MaskedArray", part.text)
     numpy: Any = optional("numpy")
     if numpy is None or not isinstance(data, numpy.ndarray):
         return data

@@ -12,6 +12,7 @@ from berrymq.bridge.protocol.frames import TYPE_MARK
 
 from .binary import BUFFER, from_base64
 from .hashes import COLLIDE, count_hashes
+from .opaque import Opaque
 from .registry import TYPE_KEY, VALUE_KEY, Foreign, by_name
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class _Reader:
         self._used: set[int] = set()
         """The places of the buffers that a value has. A second value of the same one would be a copy that the
         sender did not send: many of them fill the memory."""
+        self._missing: list[str] = []
+        """Why buffers did not come, one for each so far."""
         self._collisions = 0
         """The number of sets and dictionaries so far in which some members have the same hash."""
 
@@ -93,7 +96,7 @@ class _Reader:
         codec = by_name.get(name) if isinstance(name, str) else None
         if codec is None or VALUE_KEY not in value:
             return Foreign(value)
-        content = value[VALUE_KEY]
+        content, missing = value[VALUE_KEY], len(self._missing)
         try:
             if codec.decode in _HASHED:
                 return self._hashed(codec.decode, content)
@@ -101,6 +104,8 @@ class _Reader:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a registered decoder may raise anything, and so does code in Rust
+            if len(self._missing) > missing:  # its decoder can't know that what it is made of did not come
+                return Opaque(name, f"<{self._missing[-1]}>")
             raise ValueError(f"a value of type {name!r} is malformed: {error}") from error
 
     def _buffer(self, where: Any) -> memoryview | Missing:
@@ -110,7 +115,10 @@ class _Reader:
             if where in self._used:
                 raise ValueError(f"two values are made of buffer {where}")
             self._used.add(where)
-            return self._buffers[where]
+            buffer = self._buffers[where]
+            if isinstance(buffer, Missing):
+                self._missing.append(buffer.reason)
+            return buffer
         try:
             return memoryview(bytearray(from_base64(where)))
         except (TypeError, ValueError) as error:

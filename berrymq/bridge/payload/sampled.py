@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from .opaque import Opaque, missing
@@ -13,6 +14,8 @@ __all__ = ["SampledArray", "SampledTable", "first_rows", "sampled_array"]
 
 HEAD_ROWS = 20
 """The rows of a table that are shown at most."""
+REST = "…".encode()
+"""Stands in a cell for what has not come."""
 
 
 class SampledArray(Opaque):
@@ -43,16 +46,18 @@ class SampledTable(Opaque):
     """A table, or a column, of which only the first rows were fetched.
 
     Attributes:
-        head: these rows, as a table.
+        head: these rows, as a table; of very many columns only the first.
         rows: the number of all.
+        columns: the number of all.
     """
 
-    __slots__ = ("head", "rows")
+    __slots__ = ("columns", "head", "rows")
 
-    def __init__(self, kind: str, head: Any, rows: int) -> None:
+    def __init__(self, kind: str, head: Any, rows: int, columns: int) -> None:
         super().__init__(kind, f"<table of {rows:,} rows, not fetched: it is only shown here>")
         self.head = head
         self.rows = rows
+        self.columns = columns
 
     def __repr__(self) -> str:
         return self.text
@@ -82,27 +87,68 @@ def sampled_array(numpy: Any, buffer: Missing, dtype: Any, shape: list[int], wha
     return SampledArray(text, tuple(shape), numpy.concatenate(found), head)
 
 
-def first_rows(columns: list[Any]) -> tuple[list[Any], int, int] | None:
-    """Return the first rows of columns whose buffers were sampled, how many these are, and the number of all.
+def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:
+    """Return the first rows of a table whose buffers were sampled.
 
-    None if no column was sampled, or one has no first rows.
+    Columns of which nothing has come are left out, with those behind them. "…" stands for the rest of a text,
+    and for a category that has not come.
 
     Args:
-        columns: as they were sent, with their parts decoded.
+        form: a table, or a column, as it was sent, with its parts decoded.
+
+    Returns:
+        The form of these rows, the number of all rows, and that of all columns. None if no buffer was
+        sampled, or there is nothing to show.
     """
-    if not all(isinstance(column, dict) for column in columns):
+    is_table = isinstance(form["data"], list)
+    columns: list[Any] = form["data"] if is_table else [form["data"]]
+    index = form.get("index")
+    levels = _levels_of(index)
+    if not all(isinstance(column, dict) for column in (*columns, *levels)):
         return None
-    parts = [part for column in columns for part in column.values()]
-    if not any(isinstance(one, SampledArray) for one in parts):
+    if not any(map(_is_sampled, (*columns, *levels))):
         return None
-    rows = HEAD_ROWS
+    rows = min([HEAD_ROWS, *map(_rows_of, levels)])
+    found: list[Any] = []
     for column in columns:
-        rows = min(rows, _rows_of(column))
-    if rows < 1:
+        come = _rows_of(column)
+        if not come:
+            break
+        rows = min(rows, come)
+        found.append(column)
+    if rows < 1 or not found:
         return None
-    total = max(map(_length_of, columns))
-    firsts = [{name: _first(name, part, one, rows) for name, part in one.items()} for one in columns]
-    return firsts, rows, total
+    total = max(map(_length_of, found))
+    found = [_first(column, rows) for column in found]
+    head = {**form, "data": found if is_table else found[0], "index": _first_of_index(index, rows)}
+    if is_table:
+        names = form["columns"]
+        is_list = isinstance(names, list)
+        head["columns"] = names[: len(found)] if is_list else _first_of_index(names, len(found))
+    return head, total, len(columns)
+
+
+def _levels_of(index: Any) -> list[Any]:
+    """Return the columns that an index is made of."""
+    levels = index.get("levels", []) if isinstance(index, dict) else []
+    return levels if isinstance(levels, list) else []
+
+
+def _first_of_index(index: Any, rows: int) -> Any:
+    """Return the first rows of an index."""
+    if not isinstance(index, dict):
+        return index
+    if "range" in index:
+        start, _, step = index["range"]
+        return {**index, "range": [start, start + rows * step, step]}
+    return {"names": index["names"], "levels": [_first(level, rows) for level in _levels_of(index)]}
+
+
+def _is_sampled(part: Any) -> bool:
+    """Return whether of a part of a column, or of one of its own parts, only a sample has come."""
+    if isinstance(part, dict):
+        return any(map(_is_sampled, part.values()))
+    return isinstance(part, SampledArray) or bool(getattr(part, "parts", ()))
 
 
 def _length_of(column: dict[str, Any]) -> int:
@@ -115,23 +161,20 @@ def _length_of(column: dict[str, Any]) -> int:
 
 
 def _rows_of(column: dict[str, Any]) -> int:
-    """Return how many first rows of a column are complete."""
+    """Return how many first rows of a column have come."""
     if "items" in column:
         return len(column["items"])
+    names = [name for name in ("values", "codes", "missing") if column.get(name) is not None]
+    counts = [_count(column[name]) for name in names]
     if "text" in column:
-        offsets, text = _head_of(column["offsets"]), column["text"]
-        if offsets is None:
-            return 0
-        end = len(text) if isinstance(text, memoryview) else _begin(text)
-        return max(0, int((offsets <= end).sum()) - 1)
-    heads = [_head_of(column[name]) for name in ("values", "codes") if name in column]
-    return min([0 if head is None else len(head) for head in heads], default=0)
+        counts.append(_count(column["offsets"]) - 1)
+    return max(0, min(counts, default=0))
 
 
-def _begin(text: Any) -> int:
-    """Return how many bytes have come of the beginning of a buffer."""
-    parts = getattr(text, "parts", ())
-    return len(parts[0][1]) if parts and not parts[0][0] else 0
+def _count(value: Any) -> int:
+    """Return how many first items of an array have come."""
+    head = _head_of(value)
+    return 0 if head is None else len(head)
 
 
 def _head_of(value: Any) -> Any:
@@ -141,15 +184,43 @@ def _head_of(value: Any) -> Any:
     return value if hasattr(value, "dtype") else None
 
 
-def _first(name: str, part: Any, column: dict[str, Any], rows: int) -> Any:
-    """Return what a part of a column is for its first rows."""
-    if name == "items":
-        return part[:rows]
-    if name == "text":
-        end = int(_head_of(column["offsets"])[rows])
-        return part[:end] if isinstance(part, memoryview) else part.parts[0][1][:end]
-    if name == "offsets":
-        return _head_of(part)[: rows + 1]
-    if name in ("values", "codes", "missing") and (head := _head_of(part)) is not None:
-        return head[:rows]
-    return part
+def _first(column: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Return the first rows of a column."""
+    first = dict(column)
+    for name in ("values", "codes", "missing"):
+        if column.get(name) is not None:
+            first[name] = _head_of(column[name])[:rows]
+    if "items" in column:
+        first["items"] = column["items"][:rows]
+    if "text" in column:
+        first["text"], first["offsets"] = _first_texts(column, rows)
+    if "codes" in column and _is_sampled(column["categories"]):
+        first = {"type": "object", "items": _first_categories(first["codes"], column["categories"])}
+    return first
+
+
+def _first_texts(column: dict[str, Any], rows: int) -> tuple[memoryview, Any]:
+    """Return the first texts of a column, those cut that have not come whole, and where each begins."""
+    offsets = _head_of(column["offsets"])[: rows + 1]
+    text = column["text"]
+    parts = [(0, text)] if isinstance(text, memoryview) else getattr(text, "parts", ())
+    data = bytes(parts[0][1]) if parts and not parts[0][0] else b""
+    texts = []
+    for start, end in pairwise(offsets.tolist()):
+        whole = data[start:end]
+        texts.append(whole if end <= len(data) else whole.decode(errors="ignore").encode() + REST)
+    offsets = offsets.copy()
+    offsets[1:] = list(accumulate(map(len, texts)))
+    return memoryview(b"".join(texts)), offsets
+
+
+def _first_categories(codes: Any, categories: dict[str, Any]) -> list[Any]:
+    """Return the values of codes, as far as their categories have come."""
+    known = _first(categories, _rows_of(categories))
+    if "text" in known:
+        data, places = bytes(known["text"]), known["offsets"].tolist()
+        values = [data[start:end].decode() for start, end in pairwise(places)]
+    else:
+        values = list(known.get("items", known.get("values", ())))
+    rest = REST.decode()
+    return [None if code < 0 else values[code] if code < len(values) else rest for code in codes.tolist()]

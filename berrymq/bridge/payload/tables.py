@@ -406,7 +406,7 @@ def _decode_table(form: Any) -> Any:
     library, columns, data = form["library"], form["columns"], form["data"]
     if not isinstance(data, list) or len(data) > MAX_COLUMNS:
         raise ValueError("the columns of a table are malformed")
-    if (sampled := _sampled(form, data, _decode_table, f"{library}.DataFrame")) is not None:
+    if (sampled := _sampled(form, _decode_table, f"{library}.DataFrame")) is not None:
         return sampled
     try:
         if library == "polars" and (polars := optional("polars")) is not None:
@@ -432,29 +432,24 @@ def _decode_table(form: Any) -> Any:
     return frame
 
 
-def _sampled(form: Any, data: list[Any], decode: Callable[[Any], Any], kind: str) -> SampledTable | None:
+def _sampled(form: Any, decode: Callable[[Any], Any], kind: str) -> Opaque | None:
     """Return what stands for a table or a column of whose buffers a sample was fetched; None for a whole one.
 
     Args:
         form: as it was sent.
-        data: its columns.
         decode: decodes a form that is whole.
         kind: the name of its class.
     """
-    index = form.get("index")
-    levels = index.get("levels", []) if isinstance(index, dict) else []
-    found = first_rows([*data, *levels])
+    found = first_rows(form)
     if found is None:
         return None
-    columns, rows, total = found
-    if levels:
-        index = {"names": index["names"], "levels": columns[len(data) :]}
-    elif index is not None:
-        start, _, step = index["range"]
-        index = {**index, "range": [start, start + rows * step, step]}
-    columns = columns[: len(data)]
-    content = columns if isinstance(form["data"], list) else columns[0]
-    return SampledTable(kind, decode({**form, "data": content, "index": index}), total)
+    head, rows, columns = found
+    try:
+        return SampledTable(kind, decode(head), rows, columns)
+    except Exception as error:  # noqa: BLE001 - a library may refuse "…" where it expects one of its categories
+        return Opaque(
+            kind, f"<table of {rows:,} rows, not fetched, and its first can't be shown: {error}>"[:400]
+        )
 
 
 def _encode_series(series: Any) -> dict[str, Any]:
@@ -467,7 +462,7 @@ def _encode_series(series: Any) -> dict[str, Any]:
 
 
 def _decode_series(form: Any) -> Any:
-    sampled = _sampled(form, [form["data"]], _decode_series, f"{form['library']}.Series")
+    sampled = _sampled(form, _decode_series, f"{form['library']}.Series")
     if sampled is not None:
         return sampled
     try:

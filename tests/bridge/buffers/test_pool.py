@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from berrymq.bridge.buffers import (
     is_available,
     open_claim,
 )
+from tests.support.descriptors import open_memories
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this system has no sealed shared memory")
 
@@ -39,19 +39,15 @@ def pool():
     with_pool.close()
 
 
-def open_files():
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
-
-
 class TestSharing:
     def test_what_is_released_after_the_pool_is_closed_leaves_no_file_open(self):
-        before = open_files()
+        before = open_memories()
         pool = Pool()
         lease, filling = put(pool), pool.open(1000)
+        assert open_memories() > before
         pool.close()
         del pool, lease, filling
-        gc.collect()
-        assert open_files() <= before
+        assert open_memories() <= before
 
     def test_what_the_garbage_collector_finds_is_used_again(self, pool):
         for _ in range(20):
@@ -62,12 +58,12 @@ class TestSharing:
         assert pool._count == 1
 
     def test_a_pool_without_an_owner_leaves_no_file_open(self):
-        before = open_files()
+        before = open_memories()
         lease, cycle = put(Pool()), {"lease": put(Pool())}
         cycle["self"] = cycle
         del lease, cycle
         gc.collect()
-        assert open_files() <= before
+        assert open_memories() <= before
 
     def test_what_is_shared_is_read(self, pool):
         lease = put(pool)
@@ -106,11 +102,11 @@ sys.stdin.read()
 
     def test_a_reader_with_very_many_gets_copies_and_the_memory_is_used_again(self, pool, monkeypatch):
         monkeypatch.setattr(claims, "MAX_MAPPED", len(claims._mapped) + 5)
-        before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        before = len(open_memories())
         views = [open_claim(put(pool).claim).map() for _ in range(40)]
         assert all(bytes(view) == DATA for view in views)
         views[-1][0] = 77
-        assert sum(1 for _ in Path("/proc/self/fd").iterdir()) - before < 20
+        assert len(open_memories()) - before < 20
         assert pool.held_bytes < 7 * len(DATA) * 1.2
 
     def test_a_reader_with_much_memory_gets_copies_of_messages(self, pool, monkeypatch):
@@ -301,9 +297,9 @@ class TestForgedClaims:
 
     def test_refusing_leaves_no_descriptor_open(self):
         descriptor = memfd(begins=b"x")
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_memories()
         for _ in range(20):
             with pytest.raises(ClaimError):
                 open_claim(claim_on(descriptor))
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert open_memories() <= before
         os.close(descriptor)

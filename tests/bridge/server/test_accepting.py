@@ -103,7 +103,9 @@ def test_all_addresses_of_a_host_have_the_same_port():
 def test_where_one_can_t_be_had_the_others_are_given_up():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        before = psutil.Process().num_fds()
         with pytest.raises(OSError, match="in use"):
             listen_on("127.0.0.1", port)
-        assert psutil.Process().num_fds() == before
+        listening = [
+            one.laddr for one in psutil.Process().net_connections() if one.laddr and one.laddr.port == port
+        ]
+        assert [address.ip for address in listening] == ["127.0.0.1"]
