@@ -154,21 +154,24 @@ def array_picture(value: Any) -> Picture | None:
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
+    of = ""
     if is_sampled_array(value):
-        return line_of(numpy, value.sample, "line through a sample")
+        if value.picture is None:
+            return line_of(numpy, value.sample, "line through a sample")
+        value, of = value.picture, " of a sample"
     axes = len(value.shape)
     if axes == 1:
         return line_of(numpy, value) if value.shape[0] >= LEAST_DRAWN else None
     if 0 in value.shape:
         return None
     if axes == 3:
-        colors = image_of(numpy, value)
+        colors = image_of(numpy, value, f"image{of}")
         if colors is not None:
             return colors
     if axes == 2:
-        return heat_of(numpy, value, "heat map")
+        return heat_of(numpy, value, f"heat map{of}")
     first = (0,) * (axes - 2)
-    return heat_of(numpy, value[first], f"heat map of [{', '.join(map(str, first))}]")
+    return heat_of(numpy, value[first], f"heat map of [{', '.join(map(str, first))}]{of}")
 
 
 def line_of(numpy: Any, value: Any, words: str = "") -> Picture | None:
@@ -196,7 +199,7 @@ def heat_of(numpy: Any, value: Any, words: str) -> Picture | None:
     return heat_map([row.tobytes() for row in levels], words)
 
 
-def image_of(numpy: Any, value: Any) -> Picture | None:
+def image_of(numpy: Any, value: Any, words: str) -> Picture | None:
     """Return an array with three or four channels as an image; None if it is none.
 
     The channels are the last axis, or the first. Numbers are bytes, or fractions from 0 to 1.
@@ -219,7 +222,7 @@ def image_of(numpy: Any, value: Any) -> Picture | None:
     if factor == 255 and high > 1:
         return None
     data = (numpy.where(good, small, 0) * factor).astype(numpy.uint8)
-    return pixels(data.shape[1], data.tobytes(), data.shape[2], "image")
+    return pixels(data.shape[1], data.tobytes(), data.shape[2], words)
 
 
 def thin(length: int) -> slice:

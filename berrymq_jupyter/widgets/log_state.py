@@ -98,14 +98,16 @@ class LogState:
         Args:
             now: by `time.monotonic`.
         """
+        before = self.rows.total
         batch = self.rows.absorb()
+        total = self.rows.total - before
         if self.chart is not None:
             self.chart.feed(enumerate(batch, self.rows.end - len(batch)))
-        self.counts.update(self.rows.absorbed, len(batch), now - self.absorbed_at)
+        self.counts.update(self.rows.absorbed, total, now - self.absorbed_at)
         sources: Counter[str] = Counter()
         for source, came in Counter(map(source_of, batch)).items():
             sources[source or ""] += came
-        self.sources.update(sources, len(batch), now - self.absorbed_at)
+        self.sources.update(sources, total, now - self.absorbed_at)
         self.absorbed_at = now
         self.removed = [removed for removed in self.removed if now < removed.until]
         self.counts.touch(self.rows.reserve.evicted)

@@ -146,8 +146,9 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     setText(label, safe(line.label));
     const [total, perSecond, retained, _, payload] = countOf(line);
     const isLeaf = line.level === 2 || line.expanded === false;
-    setText(last, isLeaf ? payload : "");
-    if (last.textContent) made.title = `${safe(line.pattern)}\nlatest: ${payload}`;
+    const latest = isLeaf && payload ? `latest: ${payload}` : "";
+    setText(last, latest ? payload : "");
+    if (latest) made.title = `${safe(line.pattern)}\n${latest}`;
     setText(speed, rate(perSecond));
     setText(count, brief(total));
     kept.hidden = retained >= total;
@@ -157,7 +158,7 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     else fill(kept, `(${brief(retained)}`, h("span", {}, " retained"), ")");
     const rest = kept.hidden ? "" : `${whole(retained)} of them retained`;
     kept.title = rest;
-    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rest, rate(perSecond)].filter(Boolean).join(", ") });
+    setAttributes(made, { "aria-label": [safe(line.label), counted(total, "message"), rest, rate(perSecond), latest].filter(Boolean).join(", ") });
   }
 
   /** Filter by a line; with `more`, beside those that are chosen already; once more: not any more. */

@@ -266,7 +266,7 @@ function standing(state: LogState, isLate: boolean) {
     dropped > 0 && `${whole(dropped)} older dropped (${limit(state)})`,
     state.partly > 0 && `${counted(state.partly, "payload")} too large to be searched whole`,
     isLate && "the kernel is busy and sends older rows when it is free",
-    state.missed > 0 && `${whole(state.missed)} of them came too fast to be counted by identifier`,
+    state.missed > 0 && `${whole(state.missed)} of them came too fast to be counted by identifier, or drawn`,
   ]
     .filter(Boolean)
     .join(" · ");

@@ -8,7 +8,7 @@ from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
 from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, sample_of, share, size_of
 from .own import Own
 from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
-from .sample import MAX_SAMPLE_BYTES, Sample
+from .sample import MAX_SAMPLE_BYTES, Rows, Sample
 
 __all__ = [
     "MAX_BUFFERS",
@@ -24,6 +24,7 @@ __all__ = [
     "Own",
     "Pool",
     "PoolFullError",
+    "Rows",
     "Sample",
     "copy",
     "end_of",

@@ -15,11 +15,12 @@ from .own import Own
 from .sample import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from berrymq.bridge.protocol.offers import Offers
 
     from .pool import Lease, Pool
+    from .sample import Rows
 
 __all__ = [
     "ALIGNMENT",
@@ -283,9 +284,9 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     return list(accumulate([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes], initial=0))[:-1]
 
 
-def sample_of(sizes: Sequence[int]) -> Sample:
-    """Return memory for a sample of buffers of these sizes."""
-    return Sample(list(zip(_starts(sizes), sizes, strict=True)))
+def sample_of(sizes: Sequence[int], rows: Mapping[int, Rows]) -> Sample:
+    """Return memory for a sample of buffers of these sizes; see `Sample`."""
+    return Sample(list(zip(_starts(sizes), sizes, strict=True)), rows)
 
 
 def end_of(sizes: Sequence[int]) -> int:

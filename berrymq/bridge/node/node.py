@@ -41,7 +41,7 @@ import msgspec
 
 from berrymq.bridge.buffers import Own, end_of
 from berrymq.bridge.errors import PayloadError
-from berrymq.bridge.payload import ApartError, Form, encode_message
+from berrymq.bridge.payload import ApartError, Form, encode_message, rows_in
 from berrymq.bridge.peers_log import peers_log
 from berrymq.bridge.protocol import batches, fields, frames
 from berrymq.bridge.protocol.batches import encode_batch, large_batch
@@ -65,10 +65,10 @@ from .values import Values
 from .waiting import LinkWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from berrymq.bridge.buffers import Filling, Memory
+    from berrymq.bridge.buffers import Filling, Memory, Rows
     from berrymq.bridge.protocol.batches import Batch, ReadBatch
     from berrymq.bridge.protocol.events import Event
     from berrymq.bridge.protocol.frames import Buffers, ReadMessagesParams
@@ -661,6 +661,10 @@ class Node(Router):
             only_shows = False
         return only_shows and not is_small_image(params)
 
+    def sampled(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Mapping[int, Rows] | None:
+        """Return how buffers of a frame are laid out if they are only shown here; None if they are used."""
+        return rows_in(content_of(params)) if self.is_only_shown(peer, key, params) else None
+
     def receive_now(self, peer: Peer, params: Buffers, timeout: float) -> Memory:
         """Return the buffers that a peer has named, and wait for them; not to be used on the loop.
 
@@ -955,5 +959,10 @@ def is_small_image(params: Buffers | MemoryFrame) -> bool:
     """Return whether what came with buffers has images, and is small enough to be fetched whole."""
     if end_of(params.sizes) > IMAGE_BYTES:
         return False
+    return IMAGE_MARK in content_of(params)
+
+
+def content_of(params: Buffers | MemoryFrame) -> bytes:
+    """Return the messages of a frame with buffers, as JSON."""
     content = params.batch if isinstance(params, frames.BuffersParams) else getattr(params, "batches", b"")
-    return IMAGE_MARK in bytes(content)
+    return bytes(content)

@@ -20,9 +20,9 @@ from berrymq.bridge.protocol.offers import RELEASE, pull_frame
 from .credit import Credit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from berrymq.bridge.buffers import Filling, Own
+    from berrymq.bridge.buffers import Filling, Own, Rows
     from berrymq.bridge.protocol.events import Piece
     from berrymq.bridge.protocol.reliable_stream import Account, Stream
 
@@ -70,14 +70,16 @@ class _Arriving:
     Args:
         number: their number at the peer.
         sizes: of each.
-        open_memory: returns memory for so many bytes; None for a sample.
+        open_memory: returns memory for so many bytes.
         done: called with the result.
+        sampled: see `Pulls.add`.
     """
 
     __slots__ = (
         "_open_memory",
         "_places",
         "_ranges",
+        "_sampled",
         "asked",
         "done",
         "has_ended",
@@ -92,9 +94,11 @@ class _Arriving:
         self,
         number: int,
         sizes: Sequence[int],
-        open_memory: Callable[[int], Filling | Own] | None,
+        open_memory: Callable[[int], Filling | Own],
         done: Callable[[Memory], object],
+        sampled: Mapping[int, Rows] | None,
     ) -> None:
+        self._sampled = sampled
         self.number = number
         self.sizes = sizes
         self.size = end_of(sizes)
@@ -120,10 +124,10 @@ class _Arriving:
             OSError: the same.
             ValueError: the same.
         """
-        if self._open_memory is not None:
+        if self._sampled is None:
             self.memory = self._open_memory(self.size)
             return
-        sample = sample_of(self.sizes)
+        sample = sample_of(self.sizes, self._sampled)
         self.memory, self._ranges = sample, sample.ranges
         *self._places, self.size = accumulate([size for _, size in sample.ranges], initial=0)
 
@@ -243,7 +247,7 @@ class Pulls:
         *,
         key: Hashable,
         size: int,
-        sampled: bool = False,
+        sampled: Mapping[int, Rows] | None = None,
     ) -> None:
         """Pull the buffers of a frame, and process it when they are there, or are gone.
 
@@ -254,7 +258,7 @@ class Pulls:
             process: called with the buffers.
             key: see `hold`.
             size: of the frame in bytes.
-            sampled: pull a sample of them, if that is less.
+            sampled: pull a sample of them, if that is less; this says which have rows. None: pull all.
 
         Raises:
             FrameError: there are too many buffers, or frames.
@@ -269,12 +273,13 @@ class Pulls:
             held.is_ready = True
             self._process(held.key)
 
-        sampled = sampled and end_of(sizes) > MAX_SAMPLE_BYTES
-        buffers = _Arriving(number, sizes, None if sampled else open_memory, done)
+        if end_of(sizes) <= MAX_SAMPLE_BYTES:
+            sampled = None
+        buffers = _Arriving(number, sizes, open_memory, done, sampled)
         if key is None:
             held.key = buffers
         self._hold(held)
-        if buffers.size > MAX_PULLED_BYTES and not sampled:
+        if buffers.size > MAX_PULLED_BYTES and sampled is None:
             self._end(buffers, f"it takes {buffers.size:,} bytes, and the limit is {MAX_PULLED_BYTES:,}")
         elif not buffers.size:
             buffers.received = buffers.size

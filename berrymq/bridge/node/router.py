@@ -59,9 +59,9 @@ from .status import NodeInfo, reachable_nodes, router_status
 from .validation import read_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
-    from berrymq.bridge.buffers import Filling, Memory, Own
+    from berrymq.bridge.buffers import Filling, Memory, Own, Rows
     from berrymq.bridge.protocol.batches import Batch
     from berrymq.bridge.protocol.frames import AckParams, Buffers, Params
     from berrymq.bridge.transport.channel import Channel
@@ -595,7 +595,7 @@ class Router:
             done,
             key=key,
             size=size,
-            sampled=self.is_only_shown(peer, key, params),
+            sampled=self.sampled(peer, key, params),
         )
         self._unflushed[peer] = None
 
@@ -603,9 +603,9 @@ class Router:
         """Return what opens memory for the buffers of a frame: such that others can get them from here."""
         return self.memories.open
 
-    def is_only_shown(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> bool:  # noqa: ARG002 - for those who override
-        """Return whether all that get the buffers of a frame only show them, so that a sample suffices."""
-        return False
+    def sampled(self, peer: Peer, key: Hashable, params: Buffers | MemoryFrame) -> Mapping[int, Rows] | None:  # noqa: ARG002 - for those who override
+        """Return how buffers of a frame are laid out if a sample of them suffices; None if they are used."""
+        return None
 
     def is_full(self) -> bool:
         """Return whether no more buffers should be pulled at present."""

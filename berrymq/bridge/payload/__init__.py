@@ -13,6 +13,7 @@ from .decoding import TYPE_MARK, decode_payload, decode_values
 from .encoding import MAX_DEPTH, encode_message, encode_values
 from .opaque import Opaque
 from .registry import register_type
+from .sampled import rows_in
 
 __all__ = [
     "MAX_DEPTH",
@@ -27,6 +28,7 @@ __all__ = [
     "encode_message",
     "encode_values",
     "register_type",
+    "rows_in",
 ]
 
 standard.register()

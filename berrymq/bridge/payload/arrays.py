@@ -179,7 +179,7 @@ def _decode(parts: Any) -> Any:
         dtype = _read_type(numpy, text)
         if not dtype.itemsize or prod(shape) * dtype.itemsize != data.size:
             raise ValueError(f"{data.size} bytes do not make up an array of {tuple(shape)}")
-        return sampled_array(numpy, data, dtype, shape, what)
+        return sampled_array(numpy, data, dtype, parts, what)
     if not isinstance(data, memoryview):
         raise TypeError("it has no buffer")
     if numpy is None:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from berrymq.bridge.buffers import Rows
+
 from .opaque import Opaque, missing
+from .registry import TYPE_KEY, VALUE_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from berrymq.bridge.buffers import Missing
 
-__all__ = ["SampledArray", "SampledTable", "first_rows", "sampled_array"]
+__all__ = ["SampledArray", "SampledTable", "first_rows", "rows_in", "sampled_array"]
 
 HEAD_ROWS = 20
 """The rows of a table that are shown at most."""
+LONGEST_CONTENT = 64 * 1024
+"""Bytes of messages in which matrices are looked for."""
+ARRAY_MARK = b'"$type":"array"'
+NUMBERS = re.compile(r"[<>|][biufc](1|2|4|8|16)")
+"""Types of numbers, with the size of one."""
+CHANNELS = (3, 4)
+"""Of an image."""
+WIDEST = 96
+"""About as many columns a picture has at most."""
 REST = "…".encode()
 """Stands in a cell for what has not come."""
 
@@ -26,16 +43,19 @@ class SampledArray(Opaque):
         shape: of the array.
         sample: items at regular distances, in a row.
         head: the first items.
+        picture: a small array with the numbers of a matrix, or the pixels of an image, at regular distances;
+            None for others.
     """
 
-    __slots__ = ("dtype", "head", "sample", "shape")
+    __slots__ = ("dtype", "head", "picture", "sample", "shape")
 
-    def __init__(self, text: str, shape: tuple[int, ...], sample: Any, head: Any) -> None:
+    def __init__(self, text: str, shape: tuple[int, ...], sample: Any, head: Any, picture: Any) -> None:
         super().__init__("numpy.ndarray", text)
         self.dtype = sample.dtype
         self.shape = shape
         self.sample = sample
         self.head = head
+        self.picture = picture
 
     def __repr__(self) -> str:
         sides = " x ".join(map(str, self.shape))
@@ -63,14 +83,85 @@ class SampledTable(Opaque):
         return self.text
 
 
-def sampled_array(numpy: Any, buffer: Missing, dtype: Any, shape: list[int], what: str) -> Opaque:
+def rows_in(content: bytes) -> dict[int, Rows]:
+    """Return how the buffers of matrices and images are laid out, by their numbers.
+
+    Args:
+        content: messages, as JSON. Of very long ones nothing is said, nor of what is malformed.
+    """
+    found: dict[int, Rows] = {}
+    if len(content) > LONGEST_CONTENT or ARRAY_MARK not in content:
+        return found
+    try:
+        values = [msgspec.json.decode(content)]
+    except (msgspec.DecodeError, RecursionError):
+        return found
+    while values:
+        value = values.pop()
+        if isinstance(value, list):
+            values += value
+        elif isinstance(value, dict):
+            values += value.values()
+            if value.get(TYPE_KEY) == "array" and isinstance(form := value.get(VALUE_KEY), dict):
+                rows, data = layout(form), form.get("data")
+                if rows is not None and isinstance(data, dict) and type(number := data.get(VALUE_KEY)) is int:
+                    found[number] = rows
+    return found
+
+
+def layout(form: dict[str, Any]) -> Rows | None:
+    """Return how a matrix or an image lies in its buffer; None for other arrays.
+
+    Args:
+        form: of an array, as it was sent.
+    """
+    shape, kind = form.get("shape"), NUMBERS.fullmatch(str(form.get("dtype")))
+    if kind is None or not isinstance(shape, list) or not all(type(one) is int and one > 0 for one in shape):
+        return None
+    item = int(kind[1])
+    if len(shape) == 2:
+        return Rows(shape[1 if form.get("order") == "C" else 0] * item, item)
+    if len(shape) == 3 and shape[2] in CHANNELS and form.get("order") == "C":
+        return Rows(shape[1] * shape[2] * item, shape[2] * item)
+    return None
+
+
+def picture_of(numpy: Any, parts: Sequence[tuple[int, memoryview]], dtype: Any, form: dict[str, Any]) -> Any:
+    """Return a small array with numbers of a matrix, or pixels of an image; None if that can't be made.
+
+    Args:
+        numpy: the package.
+        parts: what has come, with the offset of each.
+        dtype: of the array.
+        form: of the array, as it was sent.
+    """
+    rows = layout(form)
+    if rows is None:
+        return None
+    lines: dict[int, dict[int, Any]] = {}
+    for offset, data in parts:
+        number, column = divmod(offset, rows.size)
+        if column % rows.item or len(data) < rows.item:
+            return None
+        size = rows.size if column == 0 and len(data) >= rows.size else rows.item
+        pixels = numpy.frombuffer(data[:size], dtype).reshape(-1, rows.item // dtype.itemsize)
+        lines.setdefault(number, {})[column] = pixels[:: 1 + len(pixels) // WIDEST]
+    if len({tuple(line) for line in lines.values()}) != 1:
+        return None
+    picture = numpy.stack([numpy.concatenate(list(line.values())) for line in lines.values()])
+    if len(form["shape"]) == 3:
+        return picture
+    return picture[:, :, 0] if form.get("order") == "C" else picture[:, :, 0].T
+
+
+def sampled_array(numpy: Any, buffer: Missing, dtype: Any, form: dict[str, Any], what: str) -> Opaque:
     """Return what stands for an array of which parts of its buffer have come.
 
     Args:
         numpy: the package.
         buffer: the parts.
         dtype: of the array.
-        shape: of the array.
+        form: of the array, as it was sent.
         what: says what it was.
     """
     text = missing(buffer, "", what).text
@@ -84,7 +175,8 @@ def sampled_array(numpy: Any, buffer: Missing, dtype: Any, shape: list[int], wha
         return Opaque("numpy.ndarray", text)
     head = found[0] if not buffer.parts[0][0] else found[0][:0]
     head = head.copy()  # the memory of the sample is not needed any more
-    return SampledArray(text, tuple(shape), numpy.concatenate(found), head)
+    picture = picture_of(numpy, buffer.parts, dtype, form)
+    return SampledArray(text, tuple(form["shape"]), numpy.concatenate(found), head, picture)
 
 
 def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:

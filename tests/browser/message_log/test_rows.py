@@ -259,6 +259,9 @@ def test_the_tree_says_how_many_messages_of_an_identifier_are_kept(log):
 def test_the_tree_shows_last_values_and_what_came_last(trained):
     tree = trained.view.get_by_role("tree", name="Identifiers")
     expect(tree.get_by_role("treeitem", name="add")).to_contain_text("'note 36'")
+    expect(tree.get_by_role("treeitem", name="add")).to_have_accessible_name(
+        re.compile(r"^add, 37 messages, .*latest: 'note 36'$")
+    )
     trained.view.get_by_role("combobox", name="Sort identifiers").select_option("by latest")
     expect(tree.get_by_role("treeitem")).to_contain_text(
         ["All", "train", "39, loss=0.025", "note", "note 36"]

@@ -709,6 +709,20 @@ def test_text_of_several_lines_is_known_as_such(page, bus):
     assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
 
 
+def test_the_rate_is_that_of_all_messages_those_that_came_too_fast_included(bus, monkeypatch):
+    monkeypatch.setattr("berrymq_jupyter.widgets.rows.BURST", 100)
+    log = MessageLog(bus=bus, maxlen=100)
+    with log.guard:
+        log.state.absorb(0.0)
+    for number in range(1_000):
+        bus.twitter("test:run", number)
+    with log.guard:
+        log.state.absorb(1.5)
+    assert log.state.rows.missed == 900
+    assert 400 < log.state.counts.rate.value < 1_000 / 1.5
+    log.close()
+
+
 def test_an_error_survives_a_flood(bus, monkeypatch):
     log = MessageLog(bus=bus, maxlen=100)
     page = FakePage(log)
