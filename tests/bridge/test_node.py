@@ -327,6 +327,16 @@ class TestWhatGoesWrong:
         assert "1 messages of 'n0' can't be read and are left out" in caplog.text
         assert nodes.peer(two, one).stream.stats.cuts == 0
 
+    def test_only_the_message_is_left_out_that_can_not_be_read(self, nodes, caplog):
+        one, two = nodes.add(), nodes.add()
+        nodes.link(one, two)
+        recorder = Recorder(two.bus, "*:*")
+        nodes.settle()
+        bad = b'[0,[{"$type":"UUID","value":1}],{}]'
+        self.publish(one, "test:run", [bad, b"[0,[1],{}]", b"[0,[2],{}]", bad, b"[0,[3],{}]", bad])
+        assert recorder.wait_for(3) == [1, 2, 3]
+        assert "3 messages of 'n0' can't be read and are left out" in caplog.text
+
     def test_a_flood_of_what_cannot_be_read_is_a_few_lines(self, nodes, caplog):
         one, two = nodes.add(), nodes.add()
         recorder = Recorder(two.bus, "*:*")

@@ -100,15 +100,15 @@ class Inbox:
         """
         try:
             identifier = crossing_identifier(batch.identifier)
-            contents = batch.messages if isinstance(batch, ReadBatch) else read_batch(batch)
+            runs = [(batch.first, batch.messages)] if isinstance(batch, ReadBatch) else read_runs(batch)
         except FrameError as error:
-            peers_log.warning(
-                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
-            )
+            _note_unread(batch, batch.count, error)
             return False
-        submitted = self._gateway.deliver(
-            identifier, contents, batch.source, batch.origin, batch.first, sampled=is_sampled(batch)
-        )
+        submitted = 0
+        for first, contents in runs:
+            submitted += self._gateway.deliver(
+                identifier, contents, batch.source, batch.origin, first, sampled=is_sampled(batch)
+            )
         if submitted:
             self._add(submitted, size, batch)
         return self._deliveries > MAX_BACKLOG // 10 or self._bytes > MAX_BACKLOG_BYTES // 10
@@ -123,13 +123,13 @@ class Inbox:
         """
         try:
             identifier = crossing_identifier(batch.identifier)
-            contents = read_batch(batch)
+            runs = read_runs(batch)
         except FrameError as error:
-            peers_log.warning(
-                "%d messages of %r can't be read and are left out: %s", batch.count, batch.source, error
-            )
+            _note_unread(batch, batch.count, error)
             return
-        submitted = replay.deliver(identifier, contents, batch.source, batch.origin, batch.first, is_own)
+        submitted = 0
+        for first, contents in runs:
+            submitted += replay.deliver(identifier, contents, batch.source, batch.origin, first, is_own)
         if submitted:
             self._add(submitted, len(batch.messages), batch)
 
@@ -196,12 +196,49 @@ def read_batch(batch: Batch) -> list[WireMessage]:
         FrameError: they are malformed.
     """
     messages = parse_messages(batch)
-    data = bytes(batch.messages)
-    if TYPE_MARK in data:
-        buffers = batch.memory.views(limited=True) if isinstance(batch, LargeBatch) else ()
+    if TYPE_MARK in bytes(batch.messages):
+        buffers = _buffers_of(batch)
         for message in messages:
             read_types(message, buffers)
     return messages
+
+
+def read_runs(batch: Batch) -> list[tuple[int, list[WireMessage]]]:
+    """Return the decoded messages of a batch, in runs with the number of the first of each.
+
+    A message with a value that can't be decoded is left out, which ends a run; those around it may be the
+    work of another part of its program.
+
+    Raises:
+        FrameError: they are malformed, whatever their values are.
+    """
+    messages = parse_messages(batch)
+    if TYPE_MARK not in bytes(batch.messages):
+        return [(batch.first, messages)]
+    buffers = _buffers_of(batch)
+    runs: list[tuple[int, list[WireMessage]]] = []
+    run: list[WireMessage] = []
+    unread, problem = 0, FrameError()
+    for number, message in enumerate(messages, batch.first):
+        try:
+            read_types(message, buffers)
+        except FrameError as error:
+            unread, problem, run = unread + 1, error, []
+            continue
+        if not run:
+            runs.append((number, run))
+        run.append(message)
+    if unread:
+        _note_unread(batch, unread, problem)
+    return runs
+
+
+def _buffers_of(batch: Batch) -> Sequence[Any]:
+    return batch.memory.views(limited=True) if isinstance(batch, LargeBatch) else ()
+
+
+def _note_unread(batch: Batch | ReadBatch, count: int, error: FrameError) -> None:
+    peers_log.warning("%d messages of %r can't be read and are left out: %s", count, batch.source, error)
 
 
 def read_types(message: WireMessage, buffers: Sequence[Any] = ()) -> None:
