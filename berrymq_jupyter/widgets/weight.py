@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from berrymq.messages import keywords
 
-from .libraries import HOSTILE, is_array, is_sampled_array
+from .libraries import HOSTILE, is_array, is_sampled_array, is_sampled_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,10 +74,15 @@ def size(value: Any, depth: int) -> int:
             return own
     if is_sampled_array(value):
         value = value.sample
-    elif not is_array(value):
+    elif is_sampled_table(value):
+        value = value.head
+    if not is_array(value):
         return 0
     try:
-        held = value.nbytes if hasattr(value, "nbytes") else value.memory_usage().sum()
-        return int(held)
+        if hasattr(value, "nbytes"):
+            return int(value.nbytes)
+        if hasattr(value, "estimated_size"):  # of polars
+            return int(value.estimated_size())
+        return int(value.memory_usage().sum())
     except HOSTILE:  # it does not report them
         return 0

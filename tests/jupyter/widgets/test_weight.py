@@ -1,8 +1,11 @@
 """What a payload holds."""
 
+import pandas as pd
+import polars as pl
 import pytest
 
 from berrymq import Message
+from berrymq.bridge.payload.sampled import SampledTable
 from berrymq_jupyter.widgets.weight import HEAVY, weight
 
 
@@ -41,6 +44,18 @@ class Raises:
 def test_weights(value, expected):
     assert weight(Message.make("t:run", (value,))) == expected
     assert weight(Message.make("t:run", (), {"value": value})) == expected
+
+
+def test_tables_of_polars():
+    table = pl.DataFrame({"a": [1.0] * HEAVY})
+    assert weight(Message.make("t:run", (table,))) == 8 * HEAVY
+    assert weight(Message.make("t:run", (table["a"],))) == 8 * HEAVY
+
+
+def test_the_first_rows_of_a_table_that_was_not_fetched():
+    head = pd.DataFrame({"a": [1.0] * HEAVY})
+    value = SampledTable("pandas.DataFrame", head, 10**9, 1)
+    assert weight(Message.make("t:run", (value,))) >= 8 * HEAVY
 
 
 def test_arguments_add_up():
