@@ -5,6 +5,7 @@ import re
 import sys
 from array import array
 from base64 import b64encode
+from decimal import Decimal
 from typing import Any
 
 import dateutil.tz
@@ -153,6 +154,35 @@ class TestArrays:
         there = received(data, [Missing("its sender has ended")] * len(buffers))
         assert type(there) is Opaque
         assert "its sender has ended" in there.text
+
+
+@pytest.mark.parametrize("kind", [[("a", "i4"), ("b", "f8", (2,))], [("a", [("b", "i1")])]])
+def test_fields_may_be_masked(kind):
+    value = np.ma.MaskedArray(np.zeros(2, kind))
+    value[0] = np.ma.masked
+    found = crossed(value)
+    assert found.dtype == value.dtype
+    assert (found.mask == value.mask).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros((1,) * 40),
+        np.zeros(1, [(f"f{number}", "i1") for number in range(1_001)]),
+        np.zeros(1, [("a", "i1", (2**21,))]),
+    ],
+    ids=["dimensions", "fields", "a field"],
+)
+def test_the_sender_is_told_what_receivers_refuse(value):
+    with pytest.raises(PayloadError):
+        crossed(value)
+
+
+def test_a_type_of_arrow_that_pandas_does_not_read_from_its_name():
+    kind = pd.ArrowDtype(pa.decimal128(10, 2))
+    frame = pd.DataFrame({"a": pd.array([Decimal("1.25"), None], dtype=kind)})
+    assert crossed(frame)["a"].tolist() == frame["a"].tolist()
 
 
 def changed(parts: dict[str, Any], **by: Any) -> bytes:
@@ -468,6 +498,8 @@ class TestTablesOfOtherLibraries:
             pa.list_(pa.int8(), 2**31 - 1),
             pa.binary(2**20),
             pa.struct([(str(number), pa.list_(pa.int8(), 2**30)) for number in range(3)]),
+            pa.dictionary(pa.int8(), pa.list_(pa.int8(), 2**30)),
+            pa.fixed_shape_tensor(pa.int8(), [2**30]),
         ],
         ids=str,
     )
@@ -480,6 +512,37 @@ class TestTablesOfOtherLibraries:
         schema = re.search(rb'"schema":(\{[^}]*\})', there)
         forged = re.sub(rb'("schema":)\{[^}]*\}', lambda found: found[1] + schema[1], sent(frame)[0])
         assert received(forged, []).equals(frame)
+
+    def test_a_column_of_polars_without_a_name(self):
+        assert crossed(pl.Series([1, None])).equals(pl.Series([1, None]))
+        frame = pl.DataFrame({"": [1], "b": ["x"]})
+        assert crossed(frame).equals(frame)
+
+    @pytest.mark.parametrize("kind", [pa.date32(), pa.duration("s"), pa.decimal128(25, 1), pa.string_view()])
+    def test_a_dictionary_of_any_type(self, kind):
+        values = {pa.date32(): [dt.date(2020, 1, 1)], pa.string_view(): ["a"]}.get(kind, [1])
+        column = pa.DictionaryArray.from_arrays(pa.array([0, None], pa.int8()), pa.array(values, kind))
+        assert crossed(pa.table({"a": column})).equals(pa.table({"a": column}))
+
+    def test_a_value_of_a_dictionary_may_be_nothing(self):
+        column = pa.DictionaryArray.from_arrays([0, 1], ["a", None])
+        assert crossed(column).to_pylist() == ["a", None]
+
+    @pytest.mark.parametrize(
+        "column",
+        [
+            pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8())),
+            pa.DictionaryArray.from_arrays([0, 0], pa.array([[1]])),
+        ],
+        ids=["bool8", "a dictionary of lists"],
+    )
+    def test_values_matter_more_than_a_type_that_arrow_makes_of_nothing(self, column):
+        assert crossed(pa.table({"a": column})).to_pylist() == pa.table({"a": column}).to_pylist()
+
+    def test_a_union_can_not_cross(self):
+        union = pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array("ab")])
+        with pytest.raises(PayloadError, match="union"):
+            crossed(pa.table({"a": union}))
 
     @pytest.mark.parametrize("schema", [b"", b"ARROW1", b"ARROW1\0\0" + bytes(50) + b"ARROW1", None])
     @pytest.mark.parametrize("frame", [pl.DataFrame({"a": [1]}), pa.table({"a": [1]})])

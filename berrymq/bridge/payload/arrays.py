@@ -79,14 +79,17 @@ def _encode(value: Any) -> Any:
     numpy = sys.modules["numpy"]
     value = numpy.asarray(value)
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    text, shape = _type_text(value.dtype), _read_shape(list(value.shape))
+    if not isinstance(text, str):
+        _read_type(numpy, text)  # receivers refuse some, and the whole message with it
 
     def write(memory: memoryview) -> None:
         if value.nbytes:
             numpy.copyto(numpy.frombuffer(memory, value.dtype).reshape(value.shape, order=order), value)
 
     return {
-        "dtype": _type_text(value.dtype),
-        "shape": list(value.shape),
+        "dtype": text,
+        "shape": shape,
         "order": order,
         "data": Binary(value.nbytes, write),
     }
@@ -234,8 +237,10 @@ def _decode_masked(parts: Any) -> Any:
     numpy: Any = optional("numpy")
     if numpy is None or not isinstance(data, numpy.ndarray):
         return data
-    if mask is not None and (not isinstance(mask, numpy.ndarray) or mask.dtype != bool):
-        raise ValueError("a mask is an array of bool")
+    if mask is not None and not (
+        isinstance(mask, numpy.ndarray) and mask.dtype == numpy.ma.make_mask_descr(data.dtype)
+    ):
+        raise ValueError("a mask is an array of bool, for each field if there are some")
     masked = numpy.ma.MaskedArray(data, numpy.ma.nomask if mask is None else mask)
     if fill is not None:
         masked.fill_value = fill

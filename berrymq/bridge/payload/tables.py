@@ -317,7 +317,7 @@ def _as_type(pandas: Any, items: Any, kind: str) -> Any:
         return items
     try:
         return pandas.array(items, dtype=kind)
-    except (TypeError, ValueError, ImportError):
+    except (TypeError, ValueError, NotImplementedError, ImportError):
         return items
 
 
@@ -599,7 +599,11 @@ def _to_polars(polars: Any, name: Any, column: Any) -> Any:
 
 def _polars_frame(polars: Any, columns: Any, data: list[Any], schema: Any) -> Any:
     optional("numpy")
-    frame = polars.DataFrame([_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)])
+    series = [_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)]
+    named = {one.name: one for one in series}  # a list of them would give one without a name another name
+    if len(named) < len(series):
+        raise ValueError("columns of a table have the same name")
+    frame = polars.DataFrame(named)
     footer = _schema_bytes(schema)
     if footer is None:
         return frame
@@ -667,7 +671,11 @@ def _arrow_column(column: Any) -> dict[str, Any]:
     kind = str(column.type)
     missing = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
     if kind in ("string", "large_string") or kind.startswith("dictionary<values=string,"):
-        return {"type": "str", "arrow": kind, **_text_column(column.to_pylist(), missing)}
+        texts = column.to_pylist()
+        if kind.startswith("dictionary"):  # a value of the dictionary may be nothing as well
+            missing = sys.modules["numpy"].array([text is None for text in texts], bool)
+            missing = missing if missing.any() else None
+        return {"type": "str", "arrow": kind, **_text_column(texts, missing)}
     times = ARROW_TIMES.match(kind)
     if times is not None:
         if times[3] is not None:
@@ -679,6 +687,8 @@ def _arrow_column(column: Any) -> dict[str, Any]:
         filled = column if missing is None else column.fill_null(False if kind == "bool" else 0)
         values = filled.to_numpy() if hasattr(filled, "chunks") else filled.to_numpy(zero_copy_only=False)
         return {"type": str(values.dtype), "arrow": kind, "values": values, "missing": missing}
+    if "union<" in kind:
+        raise TypeError(f"a column of the type {kind[:80]} has no form")
     return {"type": "object", "arrow": kind, "items": column.to_pylist()}
 
 
@@ -713,6 +723,10 @@ def _arrow_leaves(types: Any, kind: Any) -> float:
         return float(kind.byte_width)
     if types.is_union(kind) or types.is_run_end_encoded(kind):
         return math.inf
+    if hasattr(kind, "storage_type"):  # of an extension
+        return _arrow_leaves(types, kind.storage_type)
+    if types.is_dictionary(kind):
+        return _arrow_leaves(types, kind.value_type)
     return max(1.0, sum([_arrow_leaves(types, kind.field(at).type) for at in range(kind.num_fields)]))
 
 
@@ -721,7 +735,12 @@ def _as_arrow(pyarrow: Any, column: Any, kind: Any) -> Any:
     if _arrow_leaves(pyarrow.types, kind) > MAX_LEAVES:
         return _to_arrow(pyarrow, column)
     if "items" in column:
-        return pyarrow.array(column["items"], kind)
+        is_dictionary = pyarrow.types.is_dictionary(kind)
+        try:
+            values = pyarrow.array(column["items"], kind.value_type if is_dictionary else kind)
+            return values.dictionary_encode().cast(kind) if is_dictionary else values
+        except (TypeError, ValueError, NotImplementedError):  # Arrow makes not every type of objects
+            return _to_arrow(pyarrow, column)
     values = _to_arrow(pyarrow, column)
     if values.type == kind:
         return values
