@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from berrymq.bridge.buffers import Rows
+from berrymq.bridge.buffers import Missing, Rows
 
 from .opaque import Opaque, missing
 from .registry import TYPE_KEY, VALUE_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from berrymq.bridge.buffers import Missing
+    from collections.abc import Callable, Sequence
 
 __all__ = ["SampledArray", "SampledTable", "first_rows", "rows_in", "sampled_array"]
 
@@ -179,7 +177,9 @@ def sampled_array(numpy: Any, buffer: Missing, dtype: Any, form: dict[str, Any],
     return SampledArray(text, tuple(form["shape"]), numpy.concatenate(found), head, picture)
 
 
-def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:
+def first_rows(
+    form: dict[str, Any], values_of: Callable[[dict[str, Any]], list[Any]]
+) -> tuple[dict[str, Any], int, int] | None:
     """Return the first rows of a table whose buffers were sampled.
 
     Columns of which nothing has come are left out, with those behind them. "…" stands for the rest of a text,
@@ -187,6 +187,7 @@ def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:
 
     Args:
         form: a table, or a column, as it was sent, with its parts decoded.
+        values_of: decodes a column that is whole.
 
     Returns:
         The form of these rows, the number of all rows, and that of all columns. None if no buffer was
@@ -196,13 +197,15 @@ def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:
     columns: list[Any] = form["data"] if is_table else [form["data"]]
     index = form.get("index")
     levels = _levels_of(index)
-    if not all(isinstance(column, dict) for column in (*columns, *levels)):
+    names: Any = form.get("columns")
+    parts = [*columns, *levels, *_levels_of(names)]
+    if not all(isinstance(column, dict) for column in parts):
         return None
-    if not any(map(_is_sampled, (*columns, *levels))):
+    if not any(map(_is_sampled, parts)):
         return None
     rows = min([HEAD_ROWS, *map(_rows_of, levels)])
     found: list[Any] = []
-    for column in columns:
+    for column in columns[: min([len(columns), *map(_rows_of, _levels_of(names))])]:
         come = _rows_of(column)
         if not come:
             break
@@ -211,12 +214,12 @@ def first_rows(form: dict[str, Any]) -> tuple[dict[str, Any], int, int] | None:
     if rows < 1 or not found:
         return None
     total = max(map(_length_of, found))
-    found = [_first(column, rows) for column in found]
-    head = {**form, "data": found if is_table else found[0], "index": _first_of_index(index, rows)}
+    found = [_first(column, rows, values_of) for column in found]
+    index = _first_of_index(index, rows, values_of)
+    head = {**form, "data": found if is_table else found[0], "index": index}
     if is_table:
-        names = form["columns"]
         is_list = isinstance(names, list)
-        head["columns"] = names[: len(found)] if is_list else _first_of_index(names, len(found))
+        head["columns"] = names[: len(found)] if is_list else _first_of_index(names, len(found), values_of)
     return head, total, len(columns)
 
 
@@ -226,14 +229,15 @@ def _levels_of(index: Any) -> list[Any]:
     return levels if isinstance(levels, list) else []
 
 
-def _first_of_index(index: Any, rows: int) -> Any:
+def _first_of_index(index: Any, rows: int, values_of: Callable[[dict[str, Any]], list[Any]]) -> Any:
     """Return the first rows of an index."""
     if not isinstance(index, dict):
         return index
     if "range" in index:
         start, _, step = index["range"]
         return {**index, "range": [start, start + rows * step, step]}
-    return {"names": index["names"], "levels": [_first(level, rows) for level in _levels_of(index)]}
+    levels = [_first(level, rows, values_of) for level in _levels_of(index)]
+    return {"names": index["names"], "levels": levels}
 
 
 def _is_sampled(part: Any) -> bool:
@@ -241,6 +245,11 @@ def _is_sampled(part: Any) -> bool:
     if isinstance(part, dict):
         return any(map(_is_sampled, part.values()))
     return isinstance(part, SampledArray) or bool(getattr(part, "parts", ()))
+
+
+def _is_lost(part: Any) -> bool:
+    """Return whether nothing has come of a part of a column."""
+    return isinstance(part, (Missing, Opaque)) and not _is_sampled(part)
 
 
 def _length_of(column: dict[str, Any]) -> int:
@@ -256,6 +265,8 @@ def _rows_of(column: dict[str, Any]) -> int:
     """Return how many first rows of a column have come."""
     if "items" in column:
         return len(column["items"])
+    if "codes" in column and any(map(_is_lost, column["categories"].values())):
+        return 0
     names = [name for name in ("values", "codes", "missing") if column.get(name) is not None]
     counts = [_count(column[name]) for name in names]
     if "text" in column:
@@ -276,7 +287,9 @@ def _head_of(value: Any) -> Any:
     return value if hasattr(value, "dtype") else None
 
 
-def _first(column: dict[str, Any], rows: int) -> dict[str, Any]:
+def _first(
+    column: dict[str, Any], rows: int, values_of: Callable[[dict[str, Any]], list[Any]]
+) -> dict[str, Any]:
     """Return the first rows of a column."""
     first = dict(column)
     for name in ("values", "codes", "missing"):
@@ -287,7 +300,9 @@ def _first(column: dict[str, Any], rows: int) -> dict[str, Any]:
     if "text" in column:
         first["text"], first["offsets"] = _first_texts(column, rows)
     if "codes" in column and _is_sampled(column["categories"]):
-        first = {"type": "object", "items": _first_categories(first["codes"], column["categories"])}
+        categories = column["categories"]
+        known = values_of(_first(categories, _rows_of(categories), values_of))
+        first = {"type": "object", "items": _first_categories(first["codes"], known)}
     return first
 
 
@@ -306,13 +321,7 @@ def _first_texts(column: dict[str, Any], rows: int) -> tuple[memoryview, Any]:
     return memoryview(b"".join(texts)), offsets
 
 
-def _first_categories(codes: Any, categories: dict[str, Any]) -> list[Any]:
+def _first_categories(codes: Any, known: list[Any]) -> list[Any]:
     """Return the values of codes, as far as their categories have come."""
-    known = _first(categories, _rows_of(categories))
-    if "text" in known:
-        data, places = bytes(known["text"]), known["offsets"].tolist()
-        values = [data[start:end].decode() for start, end in pairwise(places)]
-    else:
-        values = list(known.get("items", known.get("values", ())))
     rest = REST.decode()
-    return [None if code < 0 else values[code] if code < len(values) else rest for code in codes.tolist()]
+    return [None if code < 0 else known[code] if code < len(known) else rest for code in codes.tolist()]

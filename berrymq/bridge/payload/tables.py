@@ -440,7 +440,7 @@ def _sampled(form: Any, decode: Callable[[Any], Any], kind: str) -> Opaque | Non
         decode: decodes a form that is whole.
         kind: the name of its class.
     """
-    found = first_rows(form)
+    found = first_rows(form, _values_of)
     if found is None:
         return None
     head, rows, columns = found
@@ -450,6 +450,12 @@ def _sampled(form: Any, decode: Callable[[Any], Any], kind: str) -> Opaque | Non
         return Opaque(
             kind, f"<table of {rows:,} rows, not fetched, and its first can't be shown: {error}>"[:400]
         )
+
+
+def _values_of(column: dict[str, Any]) -> list[Any]:
+    """Return the values of a column, with the types that they have in pandas if that is installed."""
+    pandas = optional("pandas")
+    return list(_plain(column) if pandas is None else _to_pandas(pandas, column))
 
 
 def _encode_series(series: Any) -> dict[str, Any]:

@@ -505,6 +505,36 @@ class TestTables:
         assert [row[0] for row in rows[:4]] == ["…", "customer 3", "nan", "…"]
         assert [row[1] for row in rows[:4]] == ["0", "1", "2", "3"]
 
+    @pytest.mark.parametrize("before", range(6))
+    def test_columns_end_where_no_categories_have_come(self, shown_of, before):
+        category = pd.Categorical.from_codes(NUMBERS[:2_000] % 100, [f"category {n}" for n in range(100)])
+        table = {f"n{number}": NUMBERS[:2_000] for number in range(before)}
+        table = pd.DataFrame(table | {f"c{number}": category for number in range(400)})
+        value = shown_of(table)
+        assert value.columns == before + 400
+        kept = value.head.shape[1]
+        assert kept > 300
+        assert value.head.iloc[:, -1].tolist() == [f"category {number}" for number in range(20)]
+
+    @pytest.mark.parametrize(
+        "moments",
+        [
+            pd.date_range("2000", periods=MANY, freq="h", tz="Asia/Tokyo"),
+            pd.period_range("2000", periods=MANY, freq="h"),
+        ],
+        ids=["in a time zone", "periods"],
+    )
+    def test_moments_may_be_categories(self, shown_of, moments):
+        table = pd.DataFrame({"when": pd.Categorical(moments)})
+        assert shown_of(table).head["when"].tolist() == moments[:20].tolist()
+
+    def test_the_names_of_columns_may_be_too_many_to_fetch(self, shown_of):
+        table = pd.DataFrame(np.zeros((100, 5_000)), columns=np.arange(5_000) * 2)
+        value = shown_of(table)
+        kept = value.head.shape[1]
+        assert (value.columns, kept >= 20) == (5_000, True)
+        pd.testing.assert_frame_equal(value.head, table.iloc[:20, :kept])
+
     def test_numbers_may_be_categories(self, shown_of):
         table = pd.DataFrame({"n": pd.Categorical(NUMBERS), "m": NUMBERS})
         assert [row[0] for row in form_of(shown_of(table))["rows"][:3]] == ["0", "1", "2"]
