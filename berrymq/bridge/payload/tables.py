@@ -254,8 +254,7 @@ def _to_pandas(pandas: Any, column: Any) -> Any:
     values = _arrived(column["values"], _array())
     if values.ndim != 1:
         raise ValueError("the values of a column have one dimension")
-    if kind.startswith("datetime64[") and ", " in kind:
-        zone = zone_name(kind.partition(", ")[2].rstrip("]"))
+    if (zone := _zone_of(column)) is not None:
         return pandas.DatetimeIndex(values, tz="UTC").tz_convert(zone).array
     if kind.startswith("period["):
         return pandas.arrays.PeriodArray(
@@ -594,6 +593,8 @@ def _to_polars(polars: Any, name: Any, column: Any) -> Any:
         raise ValueError("a column is malformed")
     values = _arrived(column["values"], _array())
     series = polars.Series(name, values)
+    if (zone := _zone_of(column)) is not None:  # its types may not have come
+        series = series.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     missing = column.get("missing")
     if missing is not None:
         gone = _array_of_bool(missing, len(values))
@@ -669,6 +670,14 @@ def _arrow_files() -> Any:
 def _type_of_moments(unit: str, zone: str) -> str:
     """Return pandas' name for the type of moments in a time zone."""
     return f"datetime64[{unit}, {zone if ZONE.fullmatch(zone) else 'UTC'}]"
+
+
+def _zone_of(column: dict[str, Any]) -> str | None:
+    """Return the time zone of a column of moments, of which the values are those in UTC; None without one."""
+    kind = column.get("type")
+    if not isinstance(kind, str) or not kind.startswith("datetime64[") or ", " not in kind:
+        return None
+    return zone_name(kind.partition(", ")[2].rstrip("]"))
 
 
 def _arrow_column(column: Any) -> dict[str, Any]:
@@ -764,7 +773,9 @@ def _to_arrow(pyarrow: Any, column: Any) -> Any:
         return pyarrow.array(column["items"])
     values, missing = _arrived(column["values"], _array()), column.get("missing")
     gone = None if missing is None else _array_of_bool(missing, len(values))
-    return pyarrow.array(values, mask=gone)
+    found = pyarrow.array(values, mask=gone)
+    zone = _zone_of(column)
+    return found if zone is None else found.cast(pyarrow.timestamp(found.type.unit, zone))
 
 
 def _encode_stream(value: Any) -> dict[str, Any]:

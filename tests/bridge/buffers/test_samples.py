@@ -529,10 +529,10 @@ class TestTables:
         assert shown_of(table).head["when"].tolist() == moments[:20].tolist()
 
     def test_the_names_of_columns_may_be_too_many_to_fetch(self, shown_of):
-        table = pd.DataFrame(np.zeros((100, 5_000)), columns=np.arange(5_000) * 2)
+        table = pd.DataFrame(np.zeros((100, 9_000)), columns=np.arange(9_000) * 2)
         value = shown_of(table)
         kept = value.head.shape[1]
-        assert (value.columns, kept >= 20) == (5_000, True)
+        assert (value.columns, kept >= 20) == (9_000, True)
         pd.testing.assert_frame_equal(value.head, table.iloc[:20, :kept])
 
     def test_numbers_may_be_categories(self, shown_of):
@@ -561,6 +561,14 @@ class TestTables:
         kept = value.head.shape[1]
         assert kept >= 100
         pd.testing.assert_frame_equal(value.head, table.iloc[:20, :kept])
+
+    @pytest.mark.parametrize("library", [pl, pa], ids=["polars", "pyarrow"])
+    def test_moments_of_many_columns_keep_their_time_zone(self, shown_of, library):
+        moments = pl.Series(NUMBERS[:200]).cast(pl.Datetime("ms")).dt.replace_time_zone("Asia/Tokyo")
+        table = pl.DataFrame({f"c{number}": moments for number in range(1_000)})
+        value = shown_of(table if library is pl else table.to_arrow())
+        rows = value.head["c0"].to_list() if library is pl else value.head["c0"].to_pylist()
+        assert [str(one) for one in rows] == [str(one) for one in moments[:20]]
 
     def test_columns_may_have_levels_of_names(self, shown_of):
         names = pd.MultiIndex.from_product([range(30), ["a", "b"]])
