@@ -445,6 +445,47 @@ class TestTablesOfOtherLibraries:
         assert there.schema == frame.schema
         assert there.equals(frame)
 
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            pl.Time(),
+            pl.List(pl.Datetime("ns", "Asia/Tokyo")),
+            pl.Struct({"x": pl.Time(), "y": pl.Duration("ns"), "z": pl.List(pl.Time())}),
+            pl.Array(pl.Time(), 2),
+        ],
+        ids=str,
+    )
+    def test_nanoseconds_of_polars(self, kind):
+        numbers = {"List": [[1], None], "Struct": [{"x": 1, "y": 2, "z": [3]}, None], "Array": [[1, 2], None]}
+        physical = pl.Series("a", numbers.get(str(kind).partition("(")[0], [1, 10**9 + 1, None]))
+        column = physical.cast(kind)
+        assert crossed(column).equals(column)
+        assert crossed(column).dtype == kind
+
+    @pytest.mark.parametrize(
+        "kind", [pl.Int128(), pl.UInt128(), pl.List(pl.UInt128()), pl.Struct({"x": pl.UInt128()})], ids=str
+    )
+    def test_very_large_integers_of_polars(self, kind):
+        values = [1, 2**127 - 1 if kind == pl.Int128() else 2**128 - 1, None]
+        wrap = {"List": lambda one: [one], "Struct": lambda one: {"x": one}}
+        values = list(map(wrap.get(str(kind).partition("(")[0], lambda one: one), values))
+        column = pl.Series("a", values, kind)
+        assert crossed(column).equals(column)
+        assert crossed(column).dtype == kind
+
+    @pytest.mark.parametrize(
+        ("kind", "values"),
+        [
+            (pa.time64("ns"), [1, 10**9 + 1, None]),
+            (pa.list_(pa.time64("ns")), [[1, None], None]),
+            (pa.struct([("x", pa.large_list(pa.time64("ns")))]), [{"x": [1]}, None]),
+        ],
+        ids=str,
+    )
+    def test_nanoseconds_of_arrow(self, kind, values):
+        table = pa.table({"a": pa.array(values, kind)})
+        assert crossed(table).equals(table)
+
     def test_a_column_of_polars(self):
         column = pl.Series("a", [1, None])
         assert crossed(column).equals(column)

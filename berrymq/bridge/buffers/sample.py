@@ -89,7 +89,7 @@ def parts_of(buffers: Sequence[tuple[int, int]], rows: Mapping[int, Rows]) -> li
     Returns:
         Of each part the number of its buffer, its offset in the message and its size.
     """
-    share = MAX_SAMPLE_BYTES // max(1, len(buffers)) // CLOSE_BYTES * CLOSE_BYTES
+    share = MAX_SAMPLE_BYTES // max(1, len(buffers)) // CLOSE_BYTES * CLOSE_BYTES - CLOSE_BYTES
     share = max(LEAST_BYTES, share)
     parts: list[tuple[int, int, int]] = []
     left = MAX_SAMPLE_BYTES
@@ -107,7 +107,7 @@ def parts_of(buffers: Sequence[tuple[int, int]], rows: Mapping[int, Rows]) -> li
             else:
                 found = blocks(size, BLOCK_BYTES, share)
             wanted = [(start + offset, length) for offset, length in found]
-        left -= -(-sum([one for _, one in wanted]) // CLOSE_BYTES) * CLOSE_BYTES
+        left -= sum([one for _, one in wanted]) + CLOSE_BYTES - 1  # and what is between it and the next one
         if left < 0:
             break
         parts += [(number, *one) for one in wanted]

@@ -565,7 +565,7 @@ def _polars_column(series: Any) -> dict[str, Any]:
     kind = str(dtype)
     if dtype == polars.String or dtype in (polars.Categorical, polars.Enum):
         return {"type": "str", "polars": kind, **_text_column(series.cast(polars.String), missing)}
-    if dtype.is_numeric() and not dtype.is_decimal():
+    if dtype.is_numeric() and not dtype.is_decimal() and not kind.endswith("128"):
         values = (series if missing is None else series.fill_null(0)).to_numpy()
         return {"type": str(values.dtype), "polars": kind, "values": values, "missing": missing}
     if dtype == polars.Boolean:
@@ -580,15 +580,36 @@ def _polars_column(series: Any) -> dict[str, Any]:
             "polars": kind,
             "values": series.to_numpy(),
         }
+    if dtype == polars.Time:
+        values = series.to_physical().cast(polars.Duration("ns")).to_numpy()
+        return {"type": NANOSECONDS, "polars": kind, "values": values}
+    if FINE.search(kind) and not PHYSICAL_IS_ANOTHER.search(kind):
+        series = series.to_physical()
     return {"type": "object", "polars": kind, "items": series.to_list()}
 
 
-def _to_polars(polars: Any, name: Any, column: Any) -> Any:
-    """Decode a column as a series of polars."""
+NANOSECONDS = "timedelta64[ns]"
+"""The type of times of day, as the time since midnight: objects of Python have microseconds only."""
+FINE = re.compile(r"'ns'|\bTime\b")
+"""Types of polars whose values are sent as numbers for that reason, where lists or structures hold them."""
+PHYSICAL_IS_ANOTHER = re.compile(r"Categorical|Enum|Decimal")
+"""Types whose numbers polars does not turn into the same values again."""
+
+
+def _to_polars(polars: Any, name: Any, column: Any, dtype: Any = None) -> Any:
+    """Decode a column as a series of polars.
+
+    Args:
+        polars: the package.
+        name: of the column.
+        column: as it was sent.
+        dtype: its type, if that is known and a missing value of it takes little.
+    """
     if "text" in column:
         return polars.Series(name, _texts(column), dtype=polars.String)
     if "items" in column:
-        return polars.Series(name, column["items"], strict=False)
+        wide = dtype if "128" in str(dtype) else None  # polars does not find out by itself
+        return polars.Series(name, column["items"], wide, strict=False)
     if "values" not in column:
         raise ValueError("a column is malformed")
     values = _arrived(column["values"], _array())
@@ -606,21 +627,21 @@ def _to_polars(polars: Any, name: Any, column: Any) -> Any:
 
 def _polars_frame(polars: Any, columns: Any, data: list[Any], schema: Any) -> Any:
     optional("numpy")
-    series = [_to_polars(polars, *pair) for pair in zip(columns, data, strict=True)]
+    footer = _schema_bytes(schema)
+    types = {} if footer is None else polars.read_ipc_schema(BytesIO(footer))
+    types = {name: kind for name, kind in types.items() if _polars_leaves(polars, kind) <= MAX_LEAVES}
+    series = [
+        _to_polars(polars, name, column, types.get(name)) for name, column in zip(columns, data, strict=True)
+    ]
     named = {one.name: one for one in series}  # a list of them would give one without a name another name
     if len(named) < len(series):
         raise ValueError("columns of a table have the same name")
+    for name, one in named.items():
+        if one.dtype == polars.Duration and types.get(name) == polars.Time:
+            named[name] = one.to_physical()
     frame = polars.DataFrame(named)
-    footer = _schema_bytes(schema)
-    if footer is None:
-        return frame
-    types = polars.read_ipc_schema(BytesIO(footer))
     return frame.cast(
-        {
-            name: types[name]
-            for name, kind in frame.schema.items()
-            if kind != types[name] and _polars_leaves(polars, types[name]) <= MAX_LEAVES
-        }
+        {name: types[name] for name, kind in frame.schema.items() if types.get(name, kind) != kind}
     )
 
 
@@ -695,16 +716,44 @@ def _arrow_column(column: Any) -> dict[str, Any]:
     if times is not None:
         if times[3] is not None:
             column = column.cast(sys.modules["pyarrow"].timestamp(times[2]))
-        values = column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+        values = _numpy_of(column)
         named = str(values.dtype) if times[3] is None else _type_of_moments(times[2], times[3])
         return {"type": named, "arrow": kind, "values": values, "missing": missing}
     if kind in ARROW_NUMBERS:
         filled = column if missing is None else column.fill_null(False if kind == "bool" else 0)
-        values = filled.to_numpy() if hasattr(filled, "chunks") else filled.to_numpy(zero_copy_only=False)
+        values = _numpy_of(filled)
         return {"type": str(values.dtype), "arrow": kind, "values": values, "missing": missing}
+    if "time64[ns]" in kind:
+        pyarrow = sys.modules["pyarrow"]
+        column = column.cast(_with_numbers(pyarrow, column.type))
+        if kind == "time64[ns]":
+            return {
+                "type": NANOSECONDS,
+                "arrow": kind,
+                "values": _numpy_of(column.cast(pyarrow.duration("ns"))),
+            }
     if "union<" in kind:
         raise TypeError(f"a column of the type {kind[:80]} has no form")
     return {"type": "object", "arrow": kind, "items": column.to_pylist()}
+
+
+def _numpy_of(column: Any) -> Any:
+    """Return a column of Arrow, in chunks or not, as an array of numpy."""
+    return column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+
+
+def _with_numbers(pyarrow: Any, kind: Any) -> Any:
+    """Return a type with numbers for the times of day that objects of Python can't be."""
+    types = pyarrow.types
+    if types.is_time64(kind):
+        return pyarrow.int64()
+    if types.is_struct(kind):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        return pyarrow.struct([one.with_type(_with_numbers(pyarrow, one.type)) for one in fields])
+    if types.is_list(kind) or types.is_large_list(kind):
+        make = pyarrow.list_ if types.is_list(kind) else pyarrow.large_list
+        return make(kind.value_field.with_type(_with_numbers(pyarrow, kind.value_type)))
+    return kind
 
 
 ARROW_NUMBERS = (
@@ -761,6 +810,8 @@ def _as_arrow(pyarrow: Any, column: Any, kind: Any) -> Any:
         return values
     if pyarrow.types.is_dictionary(kind):
         return values.dictionary_encode().cast(kind)
+    if pyarrow.types.is_time64(kind) and pyarrow.types.is_duration(values.type):
+        values = values.cast(pyarrow.int64())
     return values.cast(kind)
 
 
