@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from berrymq import Empty, Identifier, Queue
+from berrymq import Empty, Identifier, Queue, register_type
 from berrymq.bridge.errors import RpcError
 from berrymq.bridge.protocol.limits import Limits
 from berrymq.bridge.remote_queue import RemoteQueue
@@ -75,6 +75,24 @@ def test_the_queues_own_process_sends_and_takes_too(nodes, hub):
     assert mine.get(timeout=5).args[0] == 3 - message.args[0]
     assert mine.empty()
     assert theirs.empty()
+
+
+class Unreadable:
+    """What no receiver can decode."""
+
+
+@pytest.mark.usefixtures("registry")
+def test_only_a_job_that_cannot_be_read_is_left_out_and_it_counts_as_taken(nodes, hub, caplog):
+    register_type(Unreadable, lambda _: 1, lambda _: 1 / 0)
+    sender, taker = node_on(nodes, hub, "sender"), node_on(nodes, hub, "taker")
+    queue = Queue("job:*", shared=True, bus=taker.bus)
+    nodes.settle()
+    with hub.lock:  # so that they come in one batch
+        for number in range(10):
+            sender.bus.twitter("job:add", Unreadable() if number in (3, 4, 7) else number)
+    assert [queue.get(timeout=5).args[0] for _ in range(7)] == [0, 1, 2, 5, 6, 8, 9]
+    assert "can't be read and are left out" in caplog.text
+    wait(lambda: group_of(hub).depth == 0, "none is left at the hub")
 
 
 def test_a_queue_collects_from_its_construction_on(nodes, hub):

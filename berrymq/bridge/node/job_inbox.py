@@ -10,7 +10,7 @@ from berrymq.bridge.protocol.fields import crossing_identifier
 from berrymq.bridge.protocol.group_frames import GroupParams, JobsParams, parse_jobs
 from berrymq.bridge.protocol.json_checks import FrameError
 
-from .inbox import read_batch
+from .inbox import read_runs
 from .membership import JobMessage
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class JobInbox:
                 self._deliver_jobs(member, epoch, frame)
 
     def _deliver_jobs(self, member: Membership, epoch: int, jobs: _Jobs) -> None:
-        """A batch that can't be read is logged, and its jobs count as taken."""
+        """Jobs that can't be read are logged, and count as taken."""
         messages: list[JobMessage] = []
         unreadable: list[int] = []
         for number, batch in jobs.batches:
@@ -143,10 +143,11 @@ class JobInbox:
                 )
                 unreadable += range(number, number + batch.count)
                 continue
-            for place, message in enumerate(found):
+            unreadable += set(range(number, number + batch.count)) - {number + place for place, _ in found}
+            for place, message in found:
                 message._job = number + place
                 self._gateway.report_received(message)
-            messages += found
+                messages.append(message)
         member.receive_jobs(messages, unreadable, epoch)
         if unreadable:
             self._queues.report(member)
@@ -156,7 +157,7 @@ class JobInbox:
         first: list[tuple[tuple[str, int], Message]] = []
         try:
             for batch in state.first:
-                first += [((batch.origin, batch.first), message) for message in self._read(batch)]
+                first += [((batch.origin, batch.first), message) for _, message in self._read(batch)]
             member.receive_state(state.params, first)
         except FrameError as error:
             peers_log.warning("the state of the shared queue %r can't be read: %s", member.group, error)
@@ -164,23 +165,24 @@ class JobInbox:
         if state.params.refused:
             self._queues.refused(member)
 
-    def _read(self, batch: Batch) -> list[JobMessage]:
-        """Return the messages of a batch.
+    def _read(self, batch: Batch) -> list[tuple[int, JobMessage]]:
+        """Return the messages of a batch that can be read, each with its place.
 
         Raises:
-            FrameError: they are malformed.
+            FrameError: all are malformed.
         """
         identifier = crossing_identifier(batch.identifier)
         is_own = batch.origin == self._node.id and batch.source == self._node.name
         messages = []
-        for content in read_batch(batch):
-            message = JobMessage()
-            message._identifier = identifier
-            message._args = content.args
-            message._kwargs = content.kwargs
-            message._sent_at = content.sent_at
-            message._source = None if is_own else batch.source
-            message._origin = None if is_own else batch.origin
-            message._callback = content.callback
-            messages.append(message)
+        for first, run in read_runs(batch):
+            for place, content in enumerate(run, first - batch.first):
+                message = JobMessage()
+                message._identifier = identifier
+                message._args = content.args
+                message._kwargs = content.kwargs
+                message._sent_at = content.sent_at
+                message._source = None if is_own else batch.source
+                message._origin = None if is_own else batch.origin
+                message._callback = content.callback
+                messages.append((place, message))
         return messages
