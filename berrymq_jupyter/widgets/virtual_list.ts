@@ -1,5 +1,7 @@
 // A list that shows any number of rows of equal height with the few elements that fit into its window. How high a row is
-// says the style sheet, as `--bmq-row`: that may differ with the width.
+// says the style sheet, as `--bmq-row`: that may differ with the width. An unseen element is as high as a row, and is
+// observed: whatever changes the height, a page that gets narrower or a sheet that comes late, no painted frame has rows
+// at the places of others.
 //
 // The rows stand in an element that sticks to the window and are placed in it by hand; beside it only an empty element of
 // the list's whole height scrolls. So a frame that is painted before the scroll event is handled shows the rows of the frame
@@ -30,12 +32,14 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
   const { scroller, head, role, create, show, onRange, onScroll, onResize } = options;
   const body = h("div", { class: "bmq-rows", role });
   const spacer = h("div", { class: "bmq-spacer", role: "presentation" });
+  const ruler = h("div", { role: "presentation" });
+  ruler.style.cssText = "position: absolute; top: 0; left: 0; visibility: hidden; width: 1px; height: var(--bmq-row)";
   const pool: R[] = [];
   let count = 0;
   let rowHeight = 24;
   let room = 0;
   let own = -1;
-  scroller.append(body, spacer);
+  scroller.append(body, spacer, ruler);
 
   const windowHeight = () => Math.max(0, scroller.clientHeight - (head?.offsetHeight ?? 0));
   const lowest = () => Math.max(0, count * rowHeight - room);
@@ -76,11 +80,12 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
   /** Look how high the window and its rows are now; what was at the top stays there. */
   function measure() {
     const height = windowHeight();
-    if (height > 0) room = height;
+    if (height <= 0) return; // not shown now, or its styles are missing: when it is shown again, this is called again
+    room = height;
     body.style.top = `${head?.offsetHeight ?? 0}px`;
     const index = scroller.scrollTop / rowHeight;
     const before = rowHeight;
-    rowHeight = parseFloat(getComputedStyle(scroller).getPropertyValue("--bmq-row")) || rowHeight;
+    rowHeight = parseFloat(getComputedStyle(ruler).height) || rowHeight;
     layOut();
     if (before !== rowHeight) scrollTo(index * rowHeight);
   }
@@ -96,15 +101,22 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
     () => {
       const mine = own >= 0 && Math.abs(scroller.scrollTop - own) < 2;
       own = -1;
-      // A window that becomes higher may be scrolled by the browser, before its observer is called.
-      if (windowHeight() !== room) return onResized();
+      // A window that becomes higher may be scrolled by the browser, before its observer is called. It is called later in
+      // this frame, when the styles of that are known: now they may be those of a moment that is never painted.
+      if (windowHeight() !== room) return observe();
       if (!mine) onScroll?.();
       draw();
     },
     { passive: true },
   );
   const resized = new ResizeObserver(onResized);
-  resized.observe(scroller);
+  const measured = [scroller, ruler, ...(head ? [head] : [])];
+  /** Have the observer called in this frame, before it is painted, and whenever a size changes. */
+  function observe() {
+    resized.disconnect();
+    for (const element of measured) resized.observe(element);
+  }
+  observe();
 
   return {
     redraw: draw,
