@@ -16,7 +16,22 @@ export interface Store {
   close(): void;
 }
 
+/** A kernel as JupyterLab and Notebook have it, as far as it is used. */
+interface Kernel {
+  readonly status: string;
+  readonly isDisposed: boolean;
+  readonly disposed: Signal;
+  readonly statusChanged: Signal;
+}
+
+interface Signal {
+  connect(slot: () => void): void;
+  disconnect(slot: () => void): void;
+}
+
 const REMARK_MS = 6000;
+/** States of a kernel that knows nothing any more of what it showed. A busy one, or one that is out of reach, is none. */
+const ENDED = new Set(["dead", "terminating", "restarting", "autorestarting"]);
 const GONE = "The kernel that fed this view has ended. This is what was there; run the cell again for a live view.";
 
 /**
@@ -44,10 +59,15 @@ export function defineView<S extends Store>(makeStore: (model: Model) => S, make
   };
 }
 
+/** The stores whose kernels have ended: what they showed stays, in views that are opened later too. */
+const ended = new WeakSet<Store>();
+
 /** Show that the kernel of a view has ended, as after a restart: the view shows its last state. */
 function watchKernel(model: Model, store: Store, element: HTMLElement): () => void {
   const note = h("div", { class: "bmq-banner bmq-gone", role: "status" });
   const show = (gone: boolean) => {
+    if (gone) ended.add(store);
+    else ended.delete(store);
     element.classList.toggle("bmq-ended", gone);
     note.hidden = !gone;
     setText(note, gone ? GONE : "");
@@ -60,12 +80,30 @@ function watchKernel(model: Model, store: Store, element: HTMLElement): () => vo
   // The event is fired when a connection opens and when it closes, without saying which: the next message shows it.
   const changed = () => show(true);
   element.prepend(note);
-  show(false);
+  show(ended.has(store));
   model.on("comm_live_update", changed);
-  const off = [store.on("update", () => show(false)), store.on("gone", changed)];
+  const off = [store.on("update", () => show(false)), store.on("gone", changed), watchStatus(model, changed)];
   return () => {
     off.forEach((stop) => stop());
     model.off("comm_live_update", changed);
+  };
+}
+
+/**
+ * Have `onEnd` called when JupyterLab knows that the kernel of a model has ended: a kernel that is shut down says nothing
+ * to its widgets. Other hosts do not show their kernels: there it is noticed when the next thing is asked of it.
+ */
+function watchStatus(model: Model, onEnd: () => void): () => void {
+  // What the notebook runs later is another kernel.
+  const kernel = (model as { widget_manager?: { kernel?: Kernel | null } }).widget_manager?.kernel;
+  if (!kernel?.disposed || !kernel.statusChanged) return () => undefined;
+  const look = () => (kernel.isDisposed || ENDED.has(kernel.status)) && onEnd();
+  kernel.disposed.connect(onEnd);
+  kernel.statusChanged.connect(look);
+  look();
+  return () => {
+    kernel.disposed.disconnect(onEnd);
+    kernel.statusChanged.disconnect(look);
   };
 }
 

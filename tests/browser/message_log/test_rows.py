@@ -422,11 +422,17 @@ def test_a_kernel_that_ended_is_told(trained):
 
 
 @pytest.mark.own_notebook
-def test_a_kernel_that_was_shut_down_is_told_when_it_is_asked(trained):
+def test_a_kernel_that_was_shut_down_is_told(trained):
+    ended = trained.view.get_by_text("The kernel that fed this view has ended.")
+    trained.notebook.execute("import time\ntime.sleep(3)")
+    expect(ended).to_be_hidden()  # a busy one has not
     trained.notebook.in_panel("([panel]) => panel.sessionContext.shutdown()")
+    expect(ended).to_be_visible()
+    trained.notebook.in_panel("([panel]) => panel.sessionContext.changeKernel({name: 'python3'})")
+    trained.notebook.wait_for_kernel()
+    expect(ended).to_be_visible()  # the new one feeds it no more than the old
     trained.grid.focus()
     trained.press("Home", "Enter")
-    expect(trained.view.get_by_text("The kernel that fed this view has ended.")).to_be_visible()
     trained.press("p", "End", "Enter")
     expect(trained.row("39, loss")).to_be_visible()
 
@@ -480,3 +486,30 @@ def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
     expect(problem).to_be_hidden()
     reopened.screenshot("log-reopened")
     notebooks.errors[:] = [line for line in notebooks.errors if "widget model not found" not in line]
+
+
+# The heights of rows and the distances between them.
+ROW_PLACES = """
+    (grid) => {
+        const rows = [...grid.querySelectorAll(".bmq-rows .bmq-row")].filter((row) => row.checkVisibility());
+        const boxes = rows.map((row) => row.getBoundingClientRect()).sort((one, other) => one.top - other.top);
+        return [...new Set(boxes.map((box, index) => `${box.height} ${index && box.top - boxes[index - 1].top}`))];
+    }
+"""
+
+
+def test_rows_of_two_lines_do_not_overlap_after_a_theme_switch(trained):
+    trained.row("39, loss").click()
+    trained.view.get_by_role("separator", name="Width of the identifiers").focus()
+    trained.press(*["ArrowRight"] * 5)
+    expect(trained.rows).not_to_have_count(14)
+    places = ["42 0", "42 42"]
+    assert trained.grid.evaluate(ROW_PLACES) == places
+    for theme in ("dark", "light"):
+        trained.notebook.set_theme(theme)
+        expect(trained.rows.last).to_be_visible()
+        assert trained.grid.evaluate(ROW_PLACES) == places
+    trained.grid.evaluate("(grid) => grid.style.setProperty('--bmq-row', '50px')")  # as a late sheet may
+    trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
+    trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
+    assert trained.grid.evaluate(ROW_PLACES) == ["50 0", "50 50"]
