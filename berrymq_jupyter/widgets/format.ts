@@ -56,17 +56,34 @@ export function fullTime(ms: number) {
 /** How long `ms` milliseconds are: "12 ms", "3.4 s", "2 min 5 s". */
 export function duration(ms: number) {
   const value = Math.abs(ms);
+  // What would be rounded up to a whole of the next unit has that unit.
+  if (value < 59_950) return shortDuration(value);
+  const seconds = Math.round(value / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  const minutes = Math.round(value / 60_000);
+  if (minutes < 6000) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return shortDuration(value);
+}
+
+/** The same in one unit, in at most eight characters: "2.1 min". */
+export function shortDuration(ms: number) {
+  const value = Math.abs(ms);
   if (value < 0.05) return "0 ms";
-  if (value < 1000) return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
-  if (value < 60_000) return `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
-  if (value < 3_600_000) return `${Math.floor(value / 60_000)} min ${Math.round((value % 60_000) / 1000)} s`;
-  if (value < 360_000_000) return `${Math.floor(value / 3_600_000)} h ${Math.round((value % 3_600_000) / 60_000)} min`;
-  return `${brief(Math.round(value / 3_600_000))} h`;
+  if (value < 999.5) return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ms`;
+  if (value < 59_950) return `${(value / 1000).toFixed(value < 9995 ? 2 : 1)} s`;
+  if (value < 3_570_000) return `${(value / 60_000).toFixed(value < 597_000 ? 1 : 0)} min`;
+  const hours = value / 3_600_000;
+  return hours < 9.95 ? `${hours.toFixed(1)} h` : `${brief(Math.round(hours))} h`;
 }
 
 /** The latency of a message; below 0 where the clocks of two computers differ by more. */
 export function latency(ms: number) {
   return ms < 0 ? `−${duration(ms)}` : duration(ms);
+}
+
+/** The same, for a narrow column. */
+export function shortLatency(ms: number) {
+  return ms < 0 ? `−${shortDuration(ms)}` : shortDuration(ms);
 }
 
 /** How times are shown: time of day, how long ago, or how long after the row before. */
@@ -87,6 +104,11 @@ export function timeText(mode: TimeMode, ms: number, now: number, before: number
 /** The day of `ms` since 1970, as a separator between days has it. */
 export function day(ms: number) {
   return new Date(ms).toLocaleDateString(undefined, { weekday: "short", year: "numeric", month: "short", day: "numeric" });
+}
+
+/** The same in ten characters: "2026-02-03". */
+export function shortDay(ms: number) {
+  return fullTime(ms).slice(0, -13);
 }
 
 /** Whether two moments are of one day here. */
@@ -121,6 +143,11 @@ export function nameOf(identifier: string) {
 /** The name of an argument: positional ones have numbers. */
 export function fieldName(label: string) {
   return /^\d+$/.test(label) ? `[${label}]` : label;
+}
+
+/** The labels that lead to a value, as a query has them: "metrics.val.loss". */
+export function fieldPath(labels: readonly string[]) {
+  return labels.map(fieldName).join(".");
 }
 
 function two(number: number) {
