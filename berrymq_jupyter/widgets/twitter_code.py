@@ -102,9 +102,11 @@ def twitter_code(message: Message) -> tuple[str, str]:
     try:
         arguments = writer.arguments(message.args, message.kwargs)
         remark = (
-            f"{writer.unwritten} values have no literal form: '...' stands for them"
-            if writer.unwritten
-            else ""
+            ""
+            if not writer.unwritten
+            else "one value has no literal form: '...' stands for it"
+            if writer.unwritten == 1
+            else f"{writer.unwritten} values have no literal form: '...' stands for them"
         )
     except TooLongError:
         arguments, remark = "...", "the payload is too large to be written as code: '...' stands for it"

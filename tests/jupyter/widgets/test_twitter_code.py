@@ -42,6 +42,7 @@ def test_what_has_no_literal_is_left_open():
     line, remark = code("test:run", dt.date(2026, 1, 1), [object(), set()], 1)
     assert line == "%twitter test:run ..., [..., ...], 1"
     assert remark.startswith("3 values have no literal form")
+    assert code("test:run", object())[1] == "one value has no literal form: '...' stands for it"
 
 
 def test_a_large_payload_is_not_written_out():
