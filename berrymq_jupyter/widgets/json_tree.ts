@@ -1,7 +1,7 @@
 // A value as a tree that expands. Children that were not sent along are requested when their parent is opened.
 
 import { button, fill, h, setAttributes } from "./dom.ts";
-import { counted, fieldName, whole } from "./format.ts";
+import { counted, fieldName, fieldPath, whole } from "./format.ts";
 import { type FormKind, FORM_NAMES, showForm } from "./kinds.ts";
 import type { FormBody, NodeBody, TextBody, TreeNode } from "./wire.ts";
 
@@ -102,8 +102,7 @@ export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: 
   }
 
   function chartOf(labels: string[], ask: (labels: string[]) => void) {
-    const name = labels.map(fieldName).join(" / ");
-    return button("chart", `Chart of ${name}`, () => ask(labels), { class: "bmq-button bmq-icon-only bmq-small" });
+    return button("chart", `Chart of ${fieldPath(labels)}`, () => ask(labels), { class: "bmq-button bmq-icon-only bmq-small" });
   }
 
   function formOf(kind: FormKind, path: number[], name: string) {
@@ -139,7 +138,7 @@ export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: 
   function filterOf(node: TreeNode, labels: string[], ask: (labels: string[], value: string, isText: boolean) => void) {
     const value = plainValue(node);
     if (value === null) return null;
-    return button("filter", `Filter by ${labels.map(fieldName).join(" / ")}`, () => ask(labels, value, node.k === "text"), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
+    return button("filter", `Filter by ${fieldPath(labels)}`, () => ask(labels, value, node.k === "text"), { class: "bmq-button bmq-icon-only bmq-small bmq-on-hover" });
   }
 
   function longText(length: number, path: number[], value: HTMLElement) {
@@ -173,7 +172,7 @@ export function createJsonTree({ onExpand, onForm, onText, onFilter, onChart }: 
     showForm({ path, form }: FormBody) {
       const entry = items.get(path.join());
       if (!entry?.line || !form.as) return;
-      const made = showForm(form, `${FORM_NAMES[form.as]} of ${entry.labels.map(fieldName).join(" / ")}`);
+      const made = showForm(form, `${FORM_NAMES[form.as]} of ${fieldPath(entry.labels)}`);
       if (!made) return;
       entry.form?.remove();
       entry.form = made;
