@@ -44,7 +44,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   const plot = h("div", { class: "bmq-plot", role: "img", tabindex: 0, onkeydown: keys });
   const element = h(
     "section",
-    { class: "bmq-chart", "aria-label": "Chart", hidden: true },
+    { class: "bmq-chart", role: "group", "aria-label": "Chart", hidden: true },
     h(
       "div",
       { class: "bmq-detail-head bmq-chart-head" },

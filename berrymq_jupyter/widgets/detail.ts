@@ -47,7 +47,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
   const pin = onPin ? flip(button("pin", "Pin", () => shown && onPin(shown.number), { title: "Keep it in sight, whatever else goes (s)", "aria-label": "Pin" })) : null;
   const element = h(
     "section",
-    { class: "bmq-detail", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
+    { class: "bmq-detail", role: "group", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
     h(
       "div",
       { class: "bmq-detail-head" },
@@ -76,6 +76,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
     shown = body;
     element.hidden = false;
     fill(heading, safe(body.id));
+    heading.title = safe(body.id); // it may be cut
     fill(facts, fullTime(body.time), " · ", ...origin(body.source), body.delay != null && ` · latency ${latency(body.delay)}`);
     json.show(body.tree);
     fill(changes, ...(body.before === undefined ? [] : difference(body)));

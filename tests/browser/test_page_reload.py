@@ -59,7 +59,7 @@ def test_views_show_what_the_hub_had_retained_before_and_after(notebooks):
         log = Log(notebook, notebook.output(2).locator(".bmq-log"))
         expect(log.status).to_have_text("40 messages")
         expect(log.row("39, loss")).to_contain_text("retained")
-        chart = log.view.get_by_role("region", name="Chart")
+        chart = log.view.get_by_role("group", name="Chart")
         expect(chart).to_contain_text("train:epoch loss")
         expect(chart.get_by_role("list", name="Lines")).to_have_text("loss0.025")
         expect(notebook.output(3)).to_contain_text("fit")

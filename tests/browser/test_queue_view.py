@@ -35,7 +35,7 @@ class Shown:
         self.view = notebook.output(0).locator(".bmq-queue")
         self.waiting = self.view.get_by_role("region", name="Waiting").get_by_role("button")
         self.taken = self.view.get_by_role("region", name="Taken").get_by_role("button")
-        self.detail = self.view.get_by_role("region", name="Message")
+        self.detail = self.view.get_by_role("group", name="Message", exact=True)
 
     def button(self, name):
         return self.view.get_by_role("toolbar").get_by_role("button", name=name)

@@ -22,7 +22,7 @@ class Log:
         self.filter = self.view.get_by_role("combobox", name="Filter", exact=True)
         self.terms = self.view.get_by_role("list", name="Terms of the filter").locator(".bmq-chip-text")
         self.export = self.view.locator("form", has_text="into a variable or a file")
-        self.detail = self.view.get_by_role("region", name="Message")
+        self.detail = self.view.get_by_role("group", name="Message", exact=True)
 
     def row(self, text):
         return self.rows.filter(has_text=text)

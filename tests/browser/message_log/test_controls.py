@@ -293,7 +293,7 @@ def test_a_pinned_message_stays_whatever_goes(trained):
     pin = trained.detail.get_by_role("button", name="Pin", exact=True)
     pin.click()
     expect(pin).to_have_attribute("aria-pressed", "true")
-    pins = trained.view.get_by_role("region", name="Pinned messages").get_by_role("listitem")
+    pins = trained.view.get_by_role("group", name="Pinned messages").get_by_role("listitem")
     expect(pins).to_have_text([re.compile("note:add'note 36'")])
     trained.grid.focus()
     trained.press("Home", "s")
@@ -471,7 +471,7 @@ def test_what_was_cleared_comes_back(trained):
 def test_any_number_is_charted(trained):
     trained.row("39, loss").click()
     trained.button("Chart of loss").click()
-    chart = trained.view.get_by_role("region", name="Chart")
+    chart = trained.view.get_by_role("group", name="Chart")
     expect(chart).to_contain_text("train:epoch loss")
     expect(chart.get_by_role("list", name="Lines")).to_have_text("loss0.025")
     expect(chart.get_by_role("img")).to_have_attribute(
@@ -489,7 +489,7 @@ def test_any_number_is_charted(trained):
 
 def test_a_chart_has_several_lines_that_its_user_turns_off_smooths_and_zooms(trained):
     trained.notebook.execute("log.chart('train:epoch', 'loss', 0); log.chart('train:epoch', 'opts.lr')")
-    chart = trained.view.get_by_role("region", name="Chart")
+    chart = trained.view.get_by_role("group", name="Chart")
     lines = chart.get_by_role("list", name="Lines")
     expect(lines.get_by_role("button")).to_have_text(["loss0.025", "[0]39", "opts.lr0.1"])
     lines.get_by_role("button", name="[0]").click()
@@ -519,7 +519,7 @@ def test_a_chart_has_several_lines_that_its_user_turns_off_smooths_and_zooms(tra
 
 def test_a_chart_is_saved_as_an_image(trained, tmp_path):
     trained.notebook.execute("log.chart('train:epoch', 'loss')")
-    chart = trained.view.get_by_role("region", name="Chart")
+    chart = trained.view.get_by_role("group", name="Chart")
     expect(chart.locator("canvas")).to_be_visible()
     for kind, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg ")):
         with trained.notebook.page.expect_download() as download:
@@ -532,7 +532,7 @@ def test_a_chart_is_saved_as_an_image(trained, tmp_path):
 @pytest.mark.own_notebook
 def test_a_chart_is_there_after_a_reload_and_after_a_theme_switch(trained):
     trained.notebook.execute("log.chart('train:epoch', 'loss', x=0)")
-    chart = trained.view.get_by_role("region", name="Chart")
+    chart = trained.view.get_by_role("group", name="Chart")
     axis = chart.get_by_role("combobox", name="Horizontal axis")
     expect(axis).to_have_value('["0"]')
     axis.select_option("Order")
@@ -548,7 +548,7 @@ def test_a_chart_is_there_after_a_reload_and_after_a_theme_switch(trained):
     trained.notebook.save()
     trained.notebook.page.reload()
     trained.notebook.wait_for_kernel()
-    again = Log(trained.notebook).view.get_by_role("region", name="Chart")
+    again = Log(trained.notebook).view.get_by_role("group", name="Chart")
     line = again.get_by_role("list", name="Lines")
     expect(line).to_have_text(re.compile(r"loss0\.[67]"))  # the largest losses are at the right end
     expect(again.get_by_role("button", name="Logarithmic")).to_have_attribute("aria-pressed", "true")
@@ -559,7 +559,7 @@ def test_a_chart_is_there_after_a_reload_and_after_a_theme_switch(trained):
 def test_a_pause_holds_the_chart_too(trained):
     trained.row("39, loss").click()
     trained.button("Chart of loss").click()
-    chart = trained.view.get_by_role("region", name="Chart")
+    chart = trained.view.get_by_role("group", name="Chart")
     lines = chart.get_by_role("list", name="Lines")
     expect(lines).to_have_text("loss0.025")
     trained.button("Pause").click()

@@ -313,7 +313,7 @@ def test_hostile_payloads_are_text(log):
 def test_a_flood_is_coalesced(log, charted):
     if charted:
         log.notebook.execute("log.chart('flood:run', 0)")
-        expect(log.view.get_by_role("region", name="Chart")).to_be_visible()
+        expect(log.view.get_by_role("group", name="Chart")).to_be_visible()
     log.notebook.execute("for number in range(200_000): twitter('flood:run', number)\ntwitter('flood:last')")
     expect(log.row("flood:last")).to_be_visible(timeout=20_000)
     expect(log.status).to_contain_text("100,001 older dropped (the newest 100,000 are kept)")
