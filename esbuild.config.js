@@ -8,10 +8,17 @@ import { build } from "esbuild";
 const TARGET = "berrymq_jupyter/static";
 const VIEWS = ["message_log", "network_view", "progress_view", "queue_view", "send_form"];
 
-/** The charts have their own legend, so the rules for that of uPlot are left out. */
-const withoutLegend = {
-  name: "without-legend",
+/**
+ * What the charts have no use for is left out of uPlot: its bars, steps and splines, the joining of tables, and the rules
+ * for its legend, for they have their own.
+ */
+const smaller = {
+  name: "smaller",
   setup({ onLoad }) {
+    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/^\s*(\(paths\.(stepped|bars|spline)\b.*\)|uPlot\.join = join);$/gm, ""),
+      loader: "js",
+    }));
     onLoad({ filter: /uPlot\.min\.css$/ }, ({ path }) => ({
       contents: readFileSync(path, "utf8").replace(/[^{}]*\.u-(legend|inline|series|marker|live|label|value)\b[^{}]*\{[^}]*\}/g, ""),
       loader: "css",
@@ -30,7 +37,7 @@ const { outputFiles, metafile } = await build({
   minify: true,
   legalComments: "none",
   metafile: true,
-  plugins: [withoutLegend],
+  plugins: [smaller],
   write: false,
 });
 
