@@ -10,6 +10,8 @@ import type { LogState } from "./wire.ts";
 
 const BEEP_HZ = 880;
 const BEEP_SECONDS = 0.15;
+/** What one may write before the query, for the field is called so. */
+const WHEN = /^\s*when\s+(?=\S)/i;
 
 export function createAlert(store: LogStore) {
   const query = h("input", { class: "bmq-field", "aria-label": "Alert when", placeholder: "loss>1, or *:error", spellcheck: "false", oninput: () => complaint.say("") });
@@ -22,7 +24,7 @@ export function createAlert(store: LogStore) {
     h("div", { class: "bmq-popup-title" }, "Mark and count messages that pass a query"),
     h("div", { class: "bmq-popup-row" }, query, h("button", { class: "bmq-button bmq-primary" }, "Set alert")),
     h("div", { class: "bmq-popup-row bmq-popup-more" }, h("label", { class: "bmq-check" }, notify, "Notification"), h("label", { class: "bmq-check" }, sound, "Sound")),
-    h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as %%follow cell", () => store.request({ t: "cell", query: query.value }), { class: "bmq-button bmq-primary", title: "Copy a cell that runs its code for each message that passes the query" })),
+    h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as %%follow cell", () => store.request({ t: "cell", query: query.value.replace(WHEN, "") }), { class: "bmq-button bmq-primary", title: "Copy a cell that runs its code for each message that passes the query" })),
     complaint.element,
   );
   const badge = h("span", { class: "bmq-badge", hidden: true });
@@ -67,6 +69,7 @@ export function createAlert(store: LogStore) {
 
   function submit(event: Event) {
     event.preventDefault();
+    query.value = query.value.replace(WHEN, "");
     try {
       parseQuery(query.value);
     } catch (error) {

@@ -171,6 +171,20 @@ export function valueTerm(labels: string[], value: string, isText: boolean): str
   return `${labels.map(quote).join(".")}=${written}`;
 }
 
+/** Whether a query is wrong only for as long as its end is not written: `from:`, `loss<`, `"some te`. */
+export function isUnfinished(query: string): boolean {
+  return !reads(query) && ["1", '"', "/"].some((end) => reads(query + end));
+}
+
+function reads(query: string): boolean {
+  try {
+    parseQuery(query);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The words of a query, one for each term; throws a `QueryError`. */
 export function splitQuery(query: string): string[] {
   return parseQuery(query).map(({ span: [start, end] }) => query.slice(start, end));

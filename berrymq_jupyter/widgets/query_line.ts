@@ -3,7 +3,7 @@
 import { button, fill, h, icon, setAttributes } from "./dom.ts";
 import { createComplaint, uniquePrefix } from "./field.ts";
 import { safe } from "./format.ts";
-import { type Known, QueryError, anyOf, completions, parseQuery, splitQuery } from "./query.ts";
+import { type Known, QueryError, anyOf, completions, isUnfinished, parseQuery, splitQuery } from "./query.ts";
 
 const TYPING_MS = 250;
 const HINT = "filter: train:*  loss<0.3  -daq:*  text";
@@ -47,6 +47,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     onkeydown: keys,
     onblur: () => {
       offer([]);
+      if (timer === undefined && isUnfinished(query())) apply(); // it is left so
       if (latest) update(...latest);
     },
   });
@@ -73,7 +74,7 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
   function typed() {
     change();
     clearTimeout(timer);
-    timer = setTimeout(apply, TYPING_MS);
+    timer = setTimeout(() => apply(true), TYPING_MS);
     // Whatever ends with a blank is complete, unless that stands in quotation marks.
     if (/\s$/.test(input.value)) commit();
     offer(completions(lastWord(), known()));
@@ -93,14 +94,16 @@ export function createQueryLine({ onQuery, known }: QueryLineOptions) {
     draw();
   }
 
-  function apply() {
+  /** Filter by what stands here. While it `isTyped`, what lacks its end is no mistake. */
+  function apply(isTyped = false) {
     clearTimeout(timer);
     timer = undefined;
     change();
     try {
       parseQuery(query());
     } catch (error) {
-      complaint.say(error instanceof QueryError ? safe(error.message) : String(error));
+      if (isTyped && input.matches(":focus") && isUnfinished(query())) complaint.say("");
+      else complaint.say(error instanceof QueryError ? safe(error.message) : String(error));
       return;
     }
     complaint.say("");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { QueryError, anyOf, completions, fromTerm, idTerm, marked, marksOf, parseQuery, splitQuery, valueTerm } from "../../berrymq_jupyter/widgets/query.ts";
+import { QueryError, anyOf, completions, fromTerm, idTerm, isUnfinished, marked, marksOf, parseQuery, splitQuery, valueTerm } from "../../berrymq_jupyter/widgets/query.ts";
 
 interface Example {
   query: string;
@@ -42,6 +42,11 @@ test("terms that are made from values mean these values", () => {
 
 test("the words of a query are its terms as they were written", () => {
   assert.deepEqual(splitQuery(' a:b|c:*  -/x y/ "two words"'), ["a:b|c:*", "-/x y/", '"two words"']);
+});
+
+test("what lacks its end is no mistake yet", () => {
+  for (const query of ["from:", "id:", "loss<", "loss<-", "a:b loss=", '"some te', "/some te", "-from:", "from:a|"]) assert.ok(isUnfinished(query), query);
+  for (const query of ["", "a:b", "a:b:c", "loss<high", "from: a:b", ".x=1"]) assert.ok(!isUnfinished(query), query);
 });
 
 test("what was found is marked", () => {

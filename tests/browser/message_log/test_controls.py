@@ -370,7 +370,7 @@ def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
     field.fill("loss>")
     trained.button("Set alert").click()
     expect(field).to_have_accessible_description("a value is missing after loss>")
-    field.fill("loss>1")
+    field.fill("when loss>1")
     expect(trained.view.get_by_role("checkbox", name="Notification")).not_to_be_checked()
     expect(trained.view.get_by_role("checkbox", name="Sound")).not_to_be_checked()
     trained.view.get_by_role("checkbox", name="Sound").check()
@@ -417,7 +417,13 @@ def test_a_mistake_stands_below_the_query(trained):
     trained.notebook.screenshot("log-mistake")
     assert violations(trained.notebook.page, ".bmq-log") == []
     trained.filter.fill("loss<")
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")  # it is being written
+    trained.press("Enter")
     expect(trained.filter).to_have_accessible_description("a value is missing after loss<")
+    trained.filter.fill("from:")
+    expect(trained.filter).not_to_have_attribute("aria-invalid", "true")
+    trained.grid.focus()
+    expect(trained.filter).to_have_accessible_description("a source is missing after from:")
     trained.filter.fill("/(/")
     expect(trained.filter).to_have_accessible_description(re.compile("is no regular expression: missing"))
     trained.filter.fill("note:*")
