@@ -58,7 +58,10 @@ export function createVirtualList<R extends HTMLElement>(options: ListOptions<R>
       // In the order in which they are seen: that is how they are read aloud.
       const index = first + slot;
       element.hidden = index >= last;
-      if (element.hidden) return;
+      if (element.hidden) {
+        element.removeAttribute("id"); // which one in sight may have now
+        return;
+      }
       element.style.transform = `translateY(${index * rowHeight - top}px)`;
       show(element, index);
     });
