@@ -2,7 +2,7 @@
 
 import { type Child, fill, h, icon, setAttributes, setText } from "./dom.ts";
 import { uniquePrefix } from "./field.ts";
-import { type TimeMode, counted, day, fullTime, latency as latencyText, nameOf, safe, sameDay, timeText } from "./format.ts";
+import { type TimeMode, counted, day, fullTime, latency as latencyText, nameOf, safe, sameDay, shortDay, shortLatency, timeText } from "./format.ts";
 import { type Marks, type Term, fromTerm, idTerm, marked, marksOf, parseQuery } from "./query.ts";
 import { createSplitter } from "./splitter.ts";
 import { type LogStore, ALERT, DELAY, ID, NUMBER, PAST, PAYLOAD, SOURCE, STEPS, TIME } from "./log_store.ts";
@@ -14,6 +14,10 @@ const PREFETCHED = 120;
 const SHORTEST = 4;
 const TALLEST = 14;
 const AGO_MS = 1000;
+/** For how long, at most twice, a column stays as wide as what it has shown needed. */
+const WIDE_MS = 5000;
+/** By how many characters it must be too wide to get narrower. */
+const TOO_WIDE = 4;
 const TIMES: [mode: TimeMode, title: string, text: string][] = [
   ["clock", "Time", "time of day"],
   ["ago", "Age", "how long ago"],
@@ -36,6 +40,8 @@ const SIZED: [name: string, title: string, least: number][] = [
 const DELAY_WIDTH = "72px";
 /** What is left to the payload. */
 const REST = 160;
+/** The least numbers of characters of columns that are as wide as what they show. */
+const LEAST = { id: 10, from: 4 };
 
 interface RowElement extends HTMLElement {
   parts: HTMLElement[];
@@ -101,6 +107,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     create: createRow,
     show: showRow,
     onRange: (first: number, last: number) => {
+      fit();
       const at = selected === null ? -1 : indexOf(selected);
       setAttributes(scroller, { "aria-activedescendant": at >= first && at < last ? `${prefix}-${selected}` : null });
       const places = [placeOf(first), placeOf(last - 1)];
@@ -138,7 +145,14 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
   /** The other end of the rows that are selected together. */
   let anchor: number | null = null;
   let sized = 0;
-  const longest: Record<string, number> = {};
+  /** The characters of the longest text of the rows that are being drawn. */
+  let shown: Record<"id" | "from", number> | null = null;
+  /** How many characters columns are wide, and what was needed in this while and in the one before. */
+  const lengths = { id: { now: 0, before: 0, set: 0 }, from: { now: 0, before: 0, set: 0 } };
+  let lengthsSince = performance.now();
+  /** The rows that come are others than those that were there. */
+  let others = false;
+  let narrow: ReturnType<typeof setTimeout> | undefined;
 
   const count = () => range[1] - range[0];
   const placeOf = (index: number) => (newestFirst ? range[1] - 1 - index : range[0] + index);
@@ -147,9 +161,8 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
 
   function createRow(): RowElement {
     const cells = TITLES.map(([name]) => h("div", { class: `bmq-cell bmq-${name}`, role: "gridcell" }));
-    cells[0].append(h("span"), h("span", { class: "bmq-ms" }), h("span", { class: "bmq-only-read" }));
     const dayLine = h("span", { class: "bmq-day", hidden: true });
-    cells[0].append(dayLine);
+    cells[0].append(h("span"), h("span", { class: "bmq-ms" }), h("span", { class: "bmq-only-read" }), dayLine);
     const row: RowElement = Object.assign(h("div", { class: "bmq-row", role: "row" }, ...cells), { parts: cells, dayLine, place: -1, row: undefined });
     row.addEventListener("mousedown", (event) => event.shiftKey && event.preventDefault()); // which would select text
     row.addEventListener("click", (event) => {
@@ -174,7 +187,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
       "aria-selected": String(isSelected),
     });
     const [time, delay, id, from, payload] = element.parts;
-    if (row) widen(row);
+    if (row) need(row);
     element.classList.toggle("bmq-absent", !row);
     element.classList.toggle("bmq-alert", row?.[ALERT] === 1);
     element.classList.toggle("bmq-pinned", row !== undefined && store.pins.has(row[NUMBER]));
@@ -190,8 +203,10 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     const isNewDay = row !== undefined && older != null && !sameDay(older, row[TIME]);
     element.classList.toggle("bmq-new-day", isNewDay);
     element.dayLine.hidden = !isNewDay;
-    setText(element.dayLine, isNewDay ? day(row[TIME]) : "");
-    setText(delay, row && row[DELAY] !== null ? latencyText(row[DELAY]) : "");
+    setText(element.dayLine, isNewDay ? shortDay(row[TIME]) : "");
+    element.dayLine.title = isNewDay ? day(row[TIME]) : "";
+    setText(delay, row && row[DELAY] !== null ? shortLatency(row[DELAY]) : "");
+    delay.title = row && row[DELAY] !== null ? latencyText(row[DELAY]) : "";
     setMarked(id, row ? safe(row[ID]) : "", marks.id);
     setMarked(from, row ? safe(row[SOURCE] ?? "here") : "", marks.from);
     setMarked(payload, row ? row[PAYLOAD] : "", marks.payload, row?.[STEPS]);
@@ -205,15 +220,39 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     element.style.setProperty("--bmq-mark-style", mark.border);
   }
 
-  /** Columns are as wide as what they have shown needs, up to a limit that the style sheet sets. They only grow. */
-  function widen(row: Row) {
-    for (const [name, text] of [["id", row[ID]], ["from", row[SOURCE] ?? "here"]]) {
-      const length = Math.max(text.length, name === "id" ? 10 : 4);
-      if (length <= (longest[name] ?? 0)) continue;
-      longest[name] = length;
-      // Identifiers are bold, of a font in which each character has one width.
-      element.style.setProperty(`--bmq-${name}-width`, `${Math.ceil(length * CHARACTER) + 14}px`);
+  function need(row: Row) {
+    shown ??= { ...LEAST };
+    shown.id = Math.max(shown.id, row[ID].length);
+    shown.from = Math.max(shown.from, (row[SOURCE] ?? "here").length);
+  }
+
+  /**
+   * Make columns as wide as what they show needs, up to a limit that the style sheet sets. What is too wide stays so for a
+   * while: what comes and goes would have them jump.
+   */
+  function fit() {
+    if (!shown) return;
+    const isOver = performance.now() - lengthsSince > WIDE_MS;
+    if (isOver) lengthsSince = performance.now();
+    let isTooWide = false;
+    for (const name of ["id", "from"] as const) {
+      const column = lengths[name];
+      if (isOver || others) column.before = others ? 0 : column.now;
+      column.now = isOver || others ? shown[name] : Math.max(column.now, shown[name]);
+      const length = Math.max(column.now, column.before);
+      if (length > column.set || length <= column.set - TOO_WIDE) {
+        column.set = length;
+        // Identifiers are bold, of a font in which each character has one width.
+        element.style.setProperty(`--bmq-${name}-width`, `${Math.ceil(length * CHARACTER) + 14}px`);
+      }
+      isTooWide ||= column.now <= column.set - TOO_WIDE;
     }
+    shown = null;
+    others = false;
+    if (isTooWide) narrow ??= setTimeout(() => {
+      narrow = undefined;
+      list.redraw();
+    }, WIDE_MS);
   }
 
   function update(state: LogState) {
@@ -229,6 +268,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
       following = true;
       selected = anchor = null;
       seen = range[1];
+      others = true;
     }
     size();
     scroller.setAttribute("aria-rowcount", String(count() + 1));
@@ -288,6 +328,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
   function setTimes(to: TimeMode) {
     mode = to;
     times.value = to;
+    element.dataset.times = to;
     clearInterval(aging);
     if (mode === "ago") aging = setInterval(list.redraw, AGO_MS);
     list.redraw();
@@ -415,6 +456,7 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     },
     close() {
       clearInterval(aging);
+      clearTimeout(narrow);
       dragged.disconnect();
       list.close();
     },

@@ -142,7 +142,10 @@ export function createIdentifierTree(store: LogStore, options: TreeOptions) {
     made.classList.toggle("bmq-current", line.pattern === current);
     setText(toggle, line.expanded === null ? "" : line.expanded ? "▾" : "▸");
     dot.hidden = line.level === 2 || line.pattern === ALL || line.pattern === OTHERS || kind() === "from";
-    if (!dot.hidden) dot.setAttribute("style", markStyle(store.markOf(nameOf(line.pattern))));
+    if (!dot.hidden) {
+      const mark = store.markOf(nameOf(line.pattern));
+      setAttributes(dot, { style: markStyle(mark), "data-border": mark.border });
+    }
     setText(label, safe(line.label));
     const [total, perSecond, retained, _, payload] = countOf(line);
     const isLeaf = line.level === 2 || line.expanded === false;
