@@ -43,7 +43,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   const note = h("div", { class: "bmq-faint bmq-note", hidden: true });
   const plot = h("div", { class: "bmq-plot", role: "img", tabindex: 0, onkeydown: keys });
   const element = h(
-    "section",
+    "div",
     { class: "bmq-chart", role: "group", "aria-label": "Chart", hidden: true },
     h(
       "div",

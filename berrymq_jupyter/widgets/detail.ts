@@ -46,7 +46,7 @@ export function createDetail(store: DetailStore, { say, onClose, onChart, onFilt
   });
   const pin = onPin ? flip(button("pin", "Pin", () => shown && onPin(shown.number), { title: "Keep it in sight, whatever else goes (s)", "aria-label": "Pin" })) : null;
   const element = h(
-    "section",
+    "div",
     { class: "bmq-detail", role: "group", "aria-label": "Message", hidden: true, onkeydown: (event) => event.key === "Escape" && onClose() },
     h(
       "div",

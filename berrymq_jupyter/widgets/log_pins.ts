@@ -8,7 +8,7 @@ import type { Row } from "./wire.ts";
 /** @param onOpen called with the number of the message to show */
 export function createPins(store: LogStore, onOpen: (number: number) => void) {
   const list = h("ul", { class: "bmq-pin-list" });
-  const element = h("section", { class: "bmq-pins", role: "group", "aria-label": "Pinned messages", hidden: true }, list);
+  const element = h("div", { class: "bmq-pins", role: "group", "aria-label": "Pinned messages", hidden: true }, list);
 
   function show() {
     const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));

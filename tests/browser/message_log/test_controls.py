@@ -128,6 +128,13 @@ def test_a_panel_of_its_own_shows_the_same_log(notebooks):
     second = Log(notebook, notebook.page.locator(".jp-LinkedOutputView .bmq-log"))
     expect(second.status).to_have_text("50 messages")
     expect(second.rows.last).to_be_visible()
+    second.rows.last.click()
+    expect(second.detail).to_be_visible()
+    beside, below = (second.grid, second.detail), second.view.locator(".bmq-chart")
+    ends = [box["y"] + box["height"] for box in (part.bounding_box() for part in beside)]
+    assert max(ends) <= below.bounding_box()["y"]  # the panel scrolls instead
+    second.press("Escape")
+    expect(second.detail).to_be_hidden()
     expect(second.view.get_by_role("list", name="Lines")).to_have_text("loss0.025")
     expect(second.button("Open in a panel")).to_be_hidden()
     second.button("Close chart").click()

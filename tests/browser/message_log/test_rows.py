@@ -492,17 +492,19 @@ def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
 ROW_PLACES = """
     (grid) => {
         const rows = [...grid.querySelectorAll(".bmq-rows .bmq-row")].filter((row) => row.checkVisibility());
-        const boxes = rows.map((row) => row.getBoundingClientRect()).sort((one, other) => one.top - other.top);
-        return [...new Set(boxes.map((box, index) => `${box.height} ${index && box.top - boxes[index - 1].top}`))];
+        const boxes = rows.map((row) => row.getBoundingClientRect()).sort((one, two) => one.top - two.top);
+        const apart = (box, index) => (index ? box.top - boxes[index - 1].top : 0);
+        return [...new Set(boxes.map((box, index) => `${box.height} ${apart(box, index)}`))];
     }
 """
 
 
 def test_rows_of_two_lines_do_not_overlap_after_a_theme_switch(trained):
     trained.row("39, loss").click()
+    expect(trained.detail).to_be_visible()
     trained.view.get_by_role("separator", name="Width of the identifiers").focus()
     trained.press(*["ArrowRight"] * 5)
-    expect(trained.rows).not_to_have_count(14)
+    expect(trained.rows.nth(11)).to_have_count(0)  # fewer fit in
     places = ["42 0", "42 42"]
     assert trained.grid.evaluate(ROW_PLACES) == places
     for theme in ("dark", "light"):
@@ -513,3 +515,127 @@ def test_rows_of_two_lines_do_not_overlap_after_a_theme_switch(trained):
     trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
     trained.view.evaluate("(view) => new Promise(requestAnimationFrame)")
     assert trained.grid.evaluate(ROW_PLACES) == ["50 0", "50 50"]
+
+
+# What of the cells of a row is cut, by their classes.
+CUT = """
+    (row) => [...row.querySelectorAll(".bmq-cell")]
+        .filter((cell) => cell.checkVisibility() && cell.scrollWidth > cell.clientWidth)
+        .map((cell) => cell.className.replace(/.*bmq-/, ""))
+"""
+
+
+def test_times_are_whole_beside_a_message_and_the_payload_has_room(log):
+    log.notebook.execute(
+        "import time\n"
+        "from berrymq import Message, default_bus\n"
+        "ages = (3599, 59 * 60, 0, 7201, 0.2)\n"
+        "made = [Message.make('far:run', ('a long payload ' * 9,), source='clock-ahead-worker',\n"
+        "                     sent_at=time.time() - age) for age in ages]\n"
+        "default_bus.gateway.receive(made)"
+    )
+    log.rows.last.click()
+    expect(log.detail).to_be_visible()
+    times = log.view.get_by_role("combobox", name="Times as")
+    for latency in (False, True):
+        if latency:
+            log.button("Show latency").click()
+        for mode in ("Time", "Age", "Difference"):
+            times.select_option(mode)
+            for row in log.rows.all():
+                assert not {"time", "delay"} & set(row.evaluate(CUT)), (mode, row.text_content())
+                assert row.locator(".bmq-payload").bounding_box()["width"] > 120
+            assert log.grid.evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
+
+
+def test_columns_follow_what_is_shown(log):
+    log.notebook.execute(f"twitter('test:{'x' * 60}', 1)\ntwitter('test:run', 2)")
+    cell = log.rows.last.locator(".bmq-id")
+    wide = cell.bounding_box()["width"]
+    log.notebook.execute("for number in range(30): twitter('test:run', number)")
+    expect(log.rows.last).to_contain_text("29")
+    assert cell.bounding_box()["width"] == wide  # what comes and goes does not have it jump
+    log.notebook.page.wait_for_timeout(11_000)
+    assert cell.bounding_box()["width"] < wide - 50
+    log.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
+    expect(log.rows.first).to_contain_text("xxx")
+    assert cell.bounding_box()["width"] == wide
+
+
+def test_nothing_covers_the_text_of_a_row(log):
+    log.notebook.execute(
+        "from berrymq import Message\n"
+        "for day in (1, 2):\n"
+        "    text = 'much text ' * 30\n"
+        "    made = Message.make('day:run', (day,), {'text': text}, sent_at=86400.0 * (20000 + day))\n"
+        "    log.state.rows.collect(made)\n"
+        "log.alert('day:run')"
+    )
+    expect(log.rows).to_have_count(2)
+    log.rows.last.click()
+    log.press("s")
+    expect(log.rows.last).to_have_class(re.compile("bmq-pinned"))
+    expect(log.rows.last).to_have_class(re.compile("bmq-alert"))
+    boxes = """
+        (row) => {
+            const style = getComputedStyle(row, "::after");
+            const right = row.getBoundingClientRect().right;
+            const badge = right - parseFloat(style.right) - parseFloat(style.width);
+            const payload = row.querySelector(".bmq-payload");
+            const { paddingRight } = getComputedStyle(payload);
+            const text = payload.getBoundingClientRect().right - parseFloat(paddingRight);
+            const day = row.querySelector(".bmq-day").getBoundingClientRect();
+            const time = row.querySelector(".bmq-time > span").getBoundingClientRect();
+            return [badge - text, time.top - day.bottom, day.right - time.right];
+        }
+    """
+    for width in (1280, 400):
+        log.notebook.page.set_viewport_size({"width": width, "height": 900})
+        log.notebook.show(0)
+        left, below, beside = log.rows.last.evaluate(boxes)
+        assert left >= 0, width
+        assert below > -2, width
+        assert beside < 20, width
+        log.notebook.screenshot(f"log-day-{width}", of=log.view)
+
+
+def test_the_names_of_each_round_of_colours_have_another_mark(log):
+    log.notebook.execute("for number in range(34): twitter(f'name{number:02}:run', number)")
+    log.view.get_by_role("combobox", name="Sort identifiers").select_option("by name")
+    tree = log.view.get_by_role("tree", name="Identifiers")
+    look = "(dot) => ['borderWidth', 'borderRadius'].map((name) => getComputedStyle(dot)[name]).join()"
+    looks = set()
+    for number in (3, 13, 23, 33):
+        tree.evaluate("(tree, top) => tree.scrollTo(0, top)", 48 * number)
+        dot = tree.locator(f'[data-pattern="name{number:02}:*"] .bmq-dot')
+        looks.add(dot.evaluate(look))
+    assert len(looks) == 4
+
+
+def test_two_logs_in_a_page_are_no_problem_to_a_screen_reader(trained):
+    trained.row("39, loss").click()
+    trained.grid.focus()
+    trained.press("s")
+    trained.notebook.execute("log.chart('train:epoch', 'loss')")
+    other = trained.notebook.append("other = MessageLog()\nother.chart('train:epoch', 'loss')\nother")
+    trained.notebook.run(other)
+    trained.notebook.execute("twitter('train:epoch', 40, loss=2)")
+    second = Log(trained.notebook, trained.notebook.output(other).locator(".bmq-log"))
+    second.rows.last.click()
+    second.press("s")
+    expect(second.detail).to_be_visible()
+    assert violations(trained.notebook.page, ".jp-Notebook .bmq-log") == []
+
+
+def test_buttons_that_are_in_look_so_in_forced_colours(trained):
+    trained.notebook.page.emulate_media(forced_colors="active")
+    order = trained.button("Newest first")
+    look = "(button) => ['backgroundColor', 'borderColor'].map((name) => getComputedStyle(button)[name])"
+    before = order.evaluate(look)
+    order.click()
+    trained.notebook.page.mouse.move(0, 0)
+    after = order.evaluate(look)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    trained.notebook.screenshot("log-forced")
+    trained.notebook.page.emulate_media(forced_colors="none")
