@@ -556,6 +556,14 @@ def test_times_are_whole_beside_a_message_and_the_payload_has_room(log):
     expect(log.detail).to_be_visible()
     assert log.rows.last.locator(".bmq-payload").bounding_box()["width"] > 120  # what was set gives way, too
     assert log.grid.evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
+    log.button("Show latency").click()
+    for width in (800, 400, 220):
+        log.notebook.page.set_viewport_size({"width": width, "height": 900})
+        log.view.evaluate("(view) => new Promise(requestAnimationFrame)")
+        identifier = log.rows.last.locator(".bmq-id").bounding_box()
+        assert log.rows.last.locator(".bmq-payload").bounding_box()["width"] > 100, width
+        assert identifier["width"] >= 60, width
+        assert not {"time", "delay", "id"} & set(log.rows.last.evaluate(CUT)), width
 
 
 def test_columns_follow_what_is_shown(log):
