@@ -255,11 +255,12 @@ class MessageLog(View):
         state = self.state
         moved = state.rows.waiting()
         removed = len(state.removed)
+        searching = state.unsearched > 0  # the slice that ends a search has news, too
         state.absorb(now)
         if moved:
             self.static.changed(now)
         unsearched = state.unsearched
-        if moved or state.counts.moving or unsearched:
+        if moved or state.counts.moving or searching:
             self.settled = False
         if unsearched:
             return 0.0

@@ -723,6 +723,28 @@ def test_the_rate_is_that_of_all_messages_those_that_came_too_fast_included(bus,
     log.close()
 
 
+def test_the_end_of_a_search_reaches_the_page_of_a_quiet_log(bus, monkeypatch):
+    log = MessageLog(bus=bus, maxlen=60_000)
+    page = FakePage(log)
+    for number in range(50_000):
+        bus.twitter("test:run", number)
+    page.update(lambda body: body["total"] == 50_000)
+    pump.remove(log)
+    with log.guard:
+        for second in range(60):  # the rates fall
+            log.absorb(monotonic() + 10 + second)
+        log.update(False)
+        log.filter("/^4$/")
+        told = []
+        while not told or log.state.unsearched:
+            log.absorb(monotonic() + 100)
+            told.append(log.update(False))
+    assert len(told) > 2
+    assert all(told)
+    assert (told[-1]["unsearched"], told[-1]["range"][1] - told[-1]["range"][0]) == (0, 1)
+    log.close()
+
+
 def test_an_error_survives_a_flood(bus, monkeypatch):
     log = MessageLog(bus=bus, maxlen=100)
     page = FakePage(log)
