@@ -113,9 +113,7 @@ class Reserve:
             skipped: identifiers of which only the messages in `weights` were weighed: others are not kept.
         """
         newest = self.newest
-        for name in counts.keys() - newest.keys():
-            if self.keep or not self.is_full():
-                self.begin(name, Identifier.parse(name))
+        self.begin_all(counts.keys() - newest.keys())
         found: dict[str, list[tuple[int, Message]]] = {}
         wanted: dict[str, int] = {}  # how many are still to be found, from the newest on
         for name in counts.keys() & newest.keys():
@@ -148,6 +146,12 @@ class Reserve:
                 self.held[name] += held
         if self.heavy:
             self.share()
+
+    def begin_all(self, names: AbstractSet[str]) -> None:
+        """Have buffers for new identifiers, as far as there is room."""
+        if self.keep or not self.is_full():
+            for name in names:
+                self.begin(name, Identifier.parse(name))
 
     def begin(self, name: str, identifier: Identifier) -> deque[tuple[int, Message]] | None:
         """Return the buffer of a new identifier; None if there are too many.

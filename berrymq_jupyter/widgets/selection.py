@@ -7,6 +7,7 @@ payload, changes, alert, past, delay]``, which ``wire.ts`` reads.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,10 @@ from .render import Short, argument_parts, cut, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
+
     from berrymq import Message
 
     from .rows import Rows, Snapshot
@@ -91,7 +96,7 @@ class Selection:
     def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
         """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
-        before = predecessors(found, self.rows.snapshot())
+        before = predecessors(found, self.rows.snapshot(), self.rows.reserve.newest)
         delays = self.rows.latencies.delays
         return [
             row(
@@ -162,26 +167,46 @@ def row(
     ]
 
 
-def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
+def predecessors(
+    found: list[tuple[int, int, Message]],
+    kept: Snapshot,
+    newest: Mapping[str, deque[tuple[int, Message]]],
+) -> dict[int, Message]:
     """Return the previous message of the same identifier and source, where it is found soon.
-
-    It walks backwards once, for all rows together. A row is ``waiting`` until a message of its key is found.
 
     Args:
         found: place, number and message of each row, in order.
-        kept: where to look.
+        kept: where to look for those of rows that are not among the newest of their identifier.
+        newest: the newest messages of each identifier with their numbers, in order.
 
     Returns:
         By the number of the row.
     """
     before: dict[int, Message] = {}
-    if not found:
-        return before
-    rows = {number for _, number, _ in found}
+    rows: dict[str, set[int]] = {}
+    for _, number, message in found:
+        rows.setdefault(message.id, set()).add(number)
+    for name, numbers in rows.items():
+        before |= _previous(islice(reversed(newest.get(name, ())), LOOK_BACK), numbers)
+    rest = {number for _, number, _ in found} - before.keys()
+    if rest:
+        last = max(rest)
+        older = range(last, max(kept.first, last - LOOK_BACK) - 1, -1)
+        before |= _previous(((number, kept.get(number)) for number in older), rest)
+    return before
+
+
+def _previous(messages: Iterable[tuple[int, Message | None]], rows: AbstractSet[int]) -> dict[int, Message]:
+    """Return the previous message of the same identifier and source of each row.
+
+    Args:
+        messages: with their numbers, the newest first; None for those that are gone.
+        rows: the numbers of rows.
+    """
+    before: dict[int, Message] = {}
     waiting: dict[tuple[str, str | None], int] = {}
-    last, first = found[-1][1], found[0][1]
-    for number in range(last, max(kept.first, last - LOOK_BACK) - 1, -1):
-        message = kept.get(number)
+    first = min(rows)
+    for number, message in messages:
         if message is None:
             continue
         key = (message.id, message.source)
