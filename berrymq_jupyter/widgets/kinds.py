@@ -19,7 +19,7 @@ from .arrays import (
     range_text,
 )
 from .frames import frame, is_frame
-from .render import HOSTILE, cut, shown, summary
+from .render import HOSTILE, cell, cut, shown
 from .thumbnails import Picture, is_image, thumbnail
 
 if TYPE_CHECKING:
@@ -78,15 +78,10 @@ def table(value: list[Any]) -> Form:
     columns = names[:COLUMNS]
     return {
         "columns": [shown(cut(name, CELL)) for name in columns],
-        "rows": [[cell(item[name]) if name in item else None for name in columns] for item in items],
+        "rows": [[cell(item[name], CELL) if name in item else None for name in columns] for item in items],
         "moreRows": len(value) - len(items),
         "moreColumns": len(names) - len(columns),
     }
-
-
-def cell(value: object) -> str:
-    """Return a value as a cell shows it: text as text, anything else in Python's notation."""
-    return shown(cut(value, CELL)) if type(value) is str else summary(value, CELL)
 
 
 def is_bytes(value: object) -> bool:

@@ -16,9 +16,8 @@ from .log_requests import ANSWERS, counted
 from .log_state import LogState
 from .picture import picture
 from .pump import pump
-from .render import arguments
 from .replaying import Replaying
-from .selection import rounded, row
+from .selection import row, short_arguments
 from .series import Track, number_fields
 from .static import Form, clock
 
@@ -325,8 +324,7 @@ class MessageLog(View):
         if latest is None:
             return rows.retained(name), -1, ""
         number, message = latest
-        kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
-        return rows.retained(name), number, arguments(rounded(message.args), kwargs, LEAF)
+        return rows.retained(name), number, short_arguments(message, LEAF)
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and the news of the chart."""
@@ -384,7 +382,7 @@ class MessageLog(View):
                 f"{clock(message.sent_at)}{' past' if message.past else ''}",
                 message.id,
                 message.source or "",
-                arguments(message.args, message.kwargs),
+                short_arguments(message),
             )
             for message in messages
         ]

@@ -12,7 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from .query import Query
-from .render import Short, argument_parts, cut, payload_items
+from .render import Short, argument_parts, arguments, cut, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .rows import Rows, Snapshot
 
-__all__ = ["Selection", "rounded", "row"]
+__all__ = ["Selection", "rounded", "row", "short_arguments"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that are sent to a page."""
@@ -259,6 +259,12 @@ def step(old: object, new: object) -> str:
         return ""
     text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else f"{size:.3g}"
     return ("▲" if difference > 0 else "▼") + text
+
+
+def short_arguments(message: Message, limit: int = 200) -> str:
+    """Return a payload with floats shortened, in at most `limit` characters."""
+    kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+    return arguments(rounded(message.args), kwargs, limit)
 
 
 def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:

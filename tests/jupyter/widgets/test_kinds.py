@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -55,6 +57,36 @@ def test_a_table_has_each_key_once_and_says_what_it_leaves_out():
     assert form["rows"][:2] == [["1", "x\\u202e", None], [None, None, "[1, 2]"]]
     assert (len(form["rows"]), form["moreRows"], form["moreColumns"]) == (500, 301, 0)
     assert form_of([{f"key {n}": n for n in range(100)}])["moreColumns"] == 60
+
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (MOMENT, "2026-01-02 03:04:05+00:00"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (timedelta(hours=1), "1:00:00"),
+        (Decimal("1.50"), "1.50"),
+        (pd.Timestamp(MOMENT), "2026-01-02 03:04:05+00:00"),
+        (pd.Timedelta("1h"), "0 days 01:00:00"),
+        (pd.Period("2026-01"), "2026-01"),
+        (np.datetime64("2026-01-02"), "2026-01-02"),
+        (np.float64(0.5), "0.5"),
+        ("text", "text"),
+        ([1, "a"], "[1, 'a']"),
+    ],
+    ids=repr,
+)
+def test_a_cell_reads_as_its_value_does(value, text):
+    assert form_of([{"a": value}])["rows"] == [[text]]
+    assert form_of(pd.DataFrame({"a": pd.Series([value], dtype=object)}))["rows"] == [[text]]
+
+
+def test_moments_of_a_table_are_readable():
+    frames = pd.DataFrame({"when": pd.date_range("2026-01-02", periods=2, freq="h")})
+    assert form_of(frames)["rows"] == [["2026-01-02 00:00:00"], ["2026-01-02 01:00:00"]]
 
 
 def test_bytes_are_digits_and_text():
