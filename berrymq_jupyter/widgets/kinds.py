@@ -20,7 +20,7 @@ from .arrays import (
 )
 from .frames import frame, is_frame
 from .render import HOSTILE, cell, cut, shown
-from .thumbnails import Picture, is_image, thumbnail
+from .thumbnails import LARGE_SIDE, Picture, is_image, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +109,9 @@ def array(value: Any) -> Form:
 
 
 def image(value: Any) -> Form:
-    """Return the size of an image, and a thumbnail."""
-    facts, small = image_facts(value), thumbnail(value, "thumbnail")
+    """Return the size of an image, and the image made small."""
+    facts = image_facts(value)
+    small = thumbnail(value, "image" if max(value.size) <= LARGE_SIDE else "thumbnail", LARGE_SIDE)
     return {"facts": [facts], "pictures": [] if small is None else [list(small)]}
 
 
