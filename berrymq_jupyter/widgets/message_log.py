@@ -181,6 +181,10 @@ class MessageLog(View):
     def alert(self, query: str = "") -> None:
         """Mark and count the messages that pass a query (see `filter`), from now on; "" ends that.
 
+        One of several suffices, with the word ``OR`` between them::
+
+            log.alert("loss>1 OR *:error")
+
         A page may show a notification for them, or make a sound, if its user has chosen so there.
 
         Raises:

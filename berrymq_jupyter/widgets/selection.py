@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from .query import Query
+from .query import AnyQuery, Query
 from .render import Short, argument_parts, arguments, cut, payload_items
 from .window import Window
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .rows import Rows, Snapshot
 
-__all__ = ["Selection", "rounded", "row", "short_arguments"]
+__all__ = ["Alarming", "Selection", "rounded", "row", "short_arguments"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that are sent to a page."""
@@ -48,10 +48,13 @@ class Selection:
         paused_at: the number of the first row that is held back.
     """
 
+    reads: ClassVar[type[Query | AnyQuery]] = Query
+    """What makes a test of a query."""
+
     def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
         self.rows = rows
         self.window = Window(rows)
-        self.query = Query("")
+        self.query = self.reads("")
         self.paused_at = paused_at
         """The number of the first row that a pause holds back."""
         self.edit: int | None = None
@@ -65,7 +68,7 @@ class Selection:
 
     def select(self, query: str) -> None:
         """Show only rows that pass `query`; raise `QueryError` if that is none."""
-        self.query = Query(query)
+        self.query = self.reads(query)
         self.window.select(self.query if self.query else None)
 
     def begin_again(self) -> None:
@@ -93,7 +96,7 @@ class Selection:
         test = self.query
         return [message for _, message in self.rows.snapshot().all() if test(message)]
 
-    def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
+    def page(self, start: int, end: int, alarming: Query | AnyQuery | None = None) -> list[list[Any]]:
         """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
         before = predecessors(found, self.rows.snapshot(), self.rows.reserve.newest)
@@ -108,7 +111,7 @@ class Selection:
             for entry in found
         ]
 
-    def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
+    def update(self, everything: bool, alarming: Query | AnyQuery | None = None) -> dict[str, Any]:
         """Return the newest rows, and the state.
 
         Args:
@@ -130,6 +133,12 @@ class Selection:
             "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
             "rows": self.page(max(end - TAIL, known), end, alarming),
         }
+
+
+class Alarming(Selection):
+    """The messages that raise an alert, for which there may be several queries."""
+
+    reads = AnyQuery
 
 
 def row(

@@ -710,6 +710,19 @@ def test_text_of_several_lines_is_known_as_such(page, bus):
     assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
 
 
+def test_an_alert_may_have_several_reasons(page, bus, log):
+    page.ask("alerted", t="alert", query="loss>1 OR *:error")
+    for name, loss in (("test:run", 0.5), ("test:run", 2), ("test:error", 0), ("test:run", 0)):
+        bus.twitter(name, loss=loss)
+    body = page.update(lambda body: body["total"] == 4)
+    assert [row[7] for row in body["rows"]][-4:] == [0, 1, 1, 0]
+    assert (body["alert"]["query"], body["alert"]["count"]) == ("loss>1 OR *:error", 2)
+    for wrong in ("loss>1 OR", "OR a:b", "a:b OR loss>"):
+        assert page.ask("problem", t="alert", query=wrong)["field"] == "alert"
+    log.alert('"OR"')
+    assert page.update(lambda body: body["alert"] and body["alert"]["query"] == '"OR"')["alert"]["count"] == 0
+
+
 def test_the_rate_is_that_of_all_messages_those_that_came_too_fast_included(bus, monkeypatch):
     monkeypatch.setattr("berrymq_jupyter.widgets.rows.BURST", 100)
     log = MessageLog(bus=bus, maxlen=100)
