@@ -247,17 +247,10 @@ class LogState:
             tracks: the fields.
             x: the labels of the field with the x values; None for time.
         """
-        before = self.chart
         if not tracks:
             self.chart = None
             return
-        self.chart = Chart(tracks, x)
-        if before is not None:
-            self.chart.by_time, self.chart.window, self.chart.last = (
-                before.by_time,
-                before.window,
-                before.last,
-            )
+        self.chart = Chart(tracks, x, self.chart)
         self.chart.feed(self.rows.snapshot().all())
 
     def clear(self, now: float) -> None:

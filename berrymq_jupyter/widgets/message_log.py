@@ -18,7 +18,7 @@ from .picture import picture
 from .pump import pump
 from .replaying import Replaying
 from .selection import row, short_arguments
-from .series import Track, number_fields
+from .series import Chart, Track, number_fields
 from .static import Form, clock
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class MessageLog(View):
         chart = self.state.chart
         self.charted = chart is not None
         if chart is None:
-            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": [], "fields": []}
+            return {**Chart([]).data(), "fields": []}
         chart.unsent = False
         latest = [self.state.rows.latest(name) for name in chart.by_identifier]
         fields = [field for entry in latest if entry is not None for field in number_fields(entry[1])]

@@ -441,6 +441,18 @@ def test_a_chart_is_drawn_from_a_cell(page, bus, log):
     page.wait(lambda body: body["t"] == "chart" and body["tracks"] == [], start)
 
 
+def test_a_part_of_a_chart_by_a_field_is_asked_for(page, bus, log):
+    for number in range(3_000):
+        bus.twitter("test:run", number / 10, loss=number % 5)
+    page.update(lambda body: body["total"] == 3_000)
+    page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]], x=["0"])
+    body = page.ask("chart", t="look", byTime=False, window=[150, 151], last="")
+    assert body["lines"][0]["x"] == [number / 10 for number in range(1_499, 1_512)]
+    body = page.ask("chart", t="look", byTime=False, window=[float("nan"), float("inf")], last="")
+    assert body["lines"][0]["x"][0] == 0
+    assert len(body["lines"][0]["x"]) > 500
+
+
 def test_a_page_that_opens_gets_the_chart(page, bus, log):
     log.chart("test:run", 0)
     page.wait(lambda body: body["t"] == "chart")
