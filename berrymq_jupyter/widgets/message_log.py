@@ -209,7 +209,8 @@ class MessageLog(View):
             fields: a keyword, the position of an argument, or names and positions joined by dots that lead to
                 a number inside one; a tuple of them where a name has a dot. Without any, the chart loses its
                 lines of `identifier`.
-            x: the field that says where a point stands. Without it the page offers time and order.
+            x: the field that says where a point stands. Without it the axis stays as it was; a new chart has
+                time or order. The page offers each of these.
         """
         name = str(Identifier.parse(identifier))
         with self.guard:
@@ -218,9 +219,7 @@ class MessageLog(View):
             new = [Track(name, labels(field)) for field in fields]
             if not new:
                 tracks = [track for track in tracks if track.identifier != name]
-            where = None if x is None else labels(x)
-            if before is not None and x is None and not new:
-                where = before.x
+            where = labels(x) if x is not None else before.x if before is not None else None
             self.state.absorb(monotonic())
             self.state.draw([*tracks, *new], where)
             self.static.changed(monotonic())

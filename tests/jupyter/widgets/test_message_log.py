@@ -435,7 +435,10 @@ def test_a_chart_is_drawn_from_a_cell(page, bus, log):
         ["test:run", ["metrics", "val", "loss"]],
         ["test:other", ["0"]],
     ]
-    assert body["x"] is None
+    assert body["x"] == ["0"]  # as it was
+    assert body["lines"][-1]["x"] == [3.0]
+    log.chart("test:other", 0, x="loss")
+    assert page.wait(lambda body: body["t"] == "chart" and body["x"] == ["loss"], start)
     log.chart("test:run")
     log.chart("test:other")
     page.wait(lambda body: body["t"] == "chart" and body["tracks"] == [], start)
