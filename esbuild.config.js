@@ -19,6 +19,37 @@ const withoutLegend = {
   },
 };
 
+/**
+ * The charts draw straight lines over numbers, and have marks and a legend of their own. What uPlot has beside that is
+ * cut out, so that nothing refers to it and the bundle leaves it away: other courses, dates, the table below.
+ */
+const CUTS = [
+  [/^uPlot\.assign = assign;[\s\S]*?(?=^export )/m, ""],
+  [/\bconst FEAT_TIME\s+= true;/, "const FEAT_TIME = false;"],
+  [/^const \[ timeIncrs.*\n/gm, ""],
+  [/^\tconst _(tzDate|fmtDate|timeAxisSplits|timeAxisVals|timeSeriesVal)\s+= .*\n/gm, ""],
+  [/\blet isTime = [^;]*;/g, ""],
+  [/\bisTime\b/g, "false"],
+  [/\bmode == 1\b/g, "true"],
+  [/\bmode == 2\b/g, "false"],
+  [/\bconst showLegend\s*= [^;]*;/, ""],
+  [/\bshowLegend\b/g, "false"],
+];
+
+const withoutTheRest = {
+  name: "without-the-rest",
+  setup({ onLoad }) {
+    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => ({
+      contents: CUTS.reduce((text, [pattern, replacement]) => {
+        const cut = text.replace(pattern, replacement);
+        if (cut === text) throw new Error(`This version of uPlot has nothing like ${pattern}.`);
+        return cut;
+      }, readFileSync(path, "utf8")),
+      loader: "js",
+    }));
+  },
+};
+
 const { outputFiles, metafile } = await build({
   entryPoints: [...VIEWS.map((view) => `berrymq_jupyter/widgets/${view}.ts`), "berrymq_jupyter/server/web/hub.ts"],
   entryNames: "[name]",
@@ -30,7 +61,7 @@ const { outputFiles, metafile } = await build({
   minify: true,
   legalComments: "none",
   metafile: true,
-  plugins: [withoutLegend],
+  plugins: [withoutLegend, withoutTheRest],
   write: false,
 });
 
