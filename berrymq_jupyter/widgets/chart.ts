@@ -265,11 +265,16 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   /** Apply the range that is seen, and say what is in it. */
   function showRange() {
     const range = seen();
-    if (!chart) return;
-    if (range) chart.setScale("x", { min: range[0], max: range[1] });
+    const now = chart;
+    if (!now) return;
+    if (range) now.setScale("x", { min: range[0], max: range[1] });
     showValues(null);
     setAttributes(plot, { "aria-label": summary() });
-    showValues(chart.cursor.idx ?? null);
+    // uPlot applies all this in a moment, and does not look for the point at a cursor that stays.
+    queueMicrotask(() => {
+      const { left = -1, top = -1 } = now.cursor;
+      if (now === chart && left >= 0) now.setCursor({ left, top });
+    });
   }
 
   function options(marks: Mark[]): uPlot.Options {

@@ -300,19 +300,19 @@ export function svgDocument(picture: Picture): string {
       parts.push(`<text x="${at}" y="${box.bottom + 16 + 14 * row}" text-anchor="middle">${xml(line)}</text>`);
     });
   });
-  parts.push(`<clipPath id="seen"><rect x="${box.left}" y="${box.top - 3}" width="${box.right - box.left}" height="${box.bottom - box.top + 6}"/></clipPath>`);
+  const inside: string[] = [];
   picture.lines.forEach((line, index) => {
     const color = xml(line.color);
     const dash = line.dash.length ? ` stroke-dasharray="${line.dash.join(" ")}"` : "";
     const course = (values: Cell[], how: string) => {
-      parts.push(`<path d="${courses(picture.x, values, x, y, log)}" fill="none" stroke="${color}" stroke-linejoin="round" clip-path="url(#seen)" ${how}${dash}/>`);
+      inside.push(`<path d="${courses(picture.x, values, x, y, log)}" fill="none" stroke="${color}" stroke-linejoin="round" ${how}${dash}/>`);
     };
     if (line.raw) course(line.raw, 'class="raw" stroke-width="1" stroke-opacity="0.3"');
     course(line.values, 'stroke-width="1.5"');
     if (line.dots) {
       line.values.forEach((value, row) => {
         if (typeof value !== "number" || (log && value <= 0) || picture.x[row] < xRange[0] || picture.x[row] > xRange[1]) return;
-        parts.push(`<circle cx="${x(picture.x[row]).toFixed(1)}" cy="${y(value).toFixed(1)}" r="2" fill="${xml(back)}" stroke="${color}"/>`);
+        inside.push(`<circle cx="${x(picture.x[row]).toFixed(1)}" cy="${y(value).toFixed(1)}" r="2" fill="${xml(back)}" stroke="${color}"/>`);
       });
     }
     const [left, row] = legend.at[index];
@@ -320,6 +320,10 @@ export function svgDocument(picture: Picture): string {
     parts.push(`<path d="M${from} ${middle}h${LEGEND.key}" stroke="${color}" stroke-width="3"${dash}/>`);
     parts.push(`<text x="${from + LEGEND.key + LEGEND.gap}" y="${middle + 4}">${xml(legend.texts[index])}</text>`);
   });
+  // An SVG inside an SVG shows nothing beyond its box.
+  const [w, h] = [box.right - box.left + 6, box.bottom - box.top + 6];
+  const at = `x="${box.left - 3}" y="${box.top - 3}" width="${w}" height="${h}" viewBox="${box.left - 3} ${box.top - 3} ${w} ${h}"`;
+  parts.push(`<svg ${at}>${inside.join("")}</svg>`);
   const room = box.right - box.left - widthOf(picture.facts) - 30;
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" ` +

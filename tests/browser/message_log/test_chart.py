@@ -23,7 +23,9 @@ for step in range(0, 101):
 log.chart("run:a", "loss", x=0)
 log.chart("run:b", "loss")
 """
-COLORS = "(keys) => keys.map((key) => getComputedStyle(key).borderTopColor)"
+COLORS = """
+(chart) => [...chart.querySelectorAll('.bmq-key-of')].map((key) => getComputedStyle(key).borderTopColor)
+"""
 DRAWN = """
 (canvas) => {
     const [{ width, height }, found] = [canvas, {}];
@@ -62,7 +64,7 @@ class Chart:
         return int(place), float(value)
 
     def colors(self):
-        return self.element.locator(".bmq-key-of").evaluate_all(COLORS)
+        return self.element.evaluate(COLORS)
 
     def save(self, kind):
         with self.log.notebook.page.expect_download() as download:
