@@ -8,20 +8,44 @@ import { build } from "esbuild";
 const TARGET = "berrymq_jupyter/static";
 const VIEWS = ["message_log", "network_view", "progress_view", "queue_view", "send_form"];
 
-/**
- * What the charts have no use for is left out of uPlot: its bars, steps and splines, the joining of tables, and the rules
- * for its legend, for they have their own.
- */
-const smaller = {
-  name: "smaller",
+/** The charts have their own legend, so the rules for that of uPlot are left out. */
+const withoutLegend = {
+  name: "without-legend",
   setup({ onLoad }) {
-    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => ({
-      contents: readFileSync(path, "utf8").replace(/^\s*(\(paths\.(stepped|bars|spline)\b.*\)|uPlot\.join = join);$/gm, ""),
-      loader: "js",
-    }));
     onLoad({ filter: /uPlot\.min\.css$/ }, ({ path }) => ({
       contents: readFileSync(path, "utf8").replace(/[^{}]*\.u-(legend|inline|series|marker|live|label|value)\b[^{}]*\{[^}]*\}/g, ""),
       loader: "css",
+    }));
+  },
+};
+
+/**
+ * The charts draw straight lines over numbers, and have marks and a legend of their own. What uPlot has beside that is
+ * cut out, so that nothing refers to it and the bundle leaves it away: other courses, dates, the table below.
+ */
+const CUTS = [
+  [/^uPlot\.assign = assign;[\s\S]*?(?=^export )/m, ""],
+  [/\bconst FEAT_TIME\s+= true;/, "const FEAT_TIME = false;"],
+  [/^const \[ timeIncrs.*\n/gm, ""],
+  [/^\tconst _(tzDate|fmtDate|timeAxisSplits|timeAxisVals|timeSeriesVal)\s+= .*\n/gm, ""],
+  [/\blet isTime = [^;]*;/g, ""],
+  [/\bisTime\b/g, "false"],
+  [/\bmode == 1\b/g, "true"],
+  [/\bmode == 2\b/g, "false"],
+  [/\bconst showLegend\s*= [^;]*;/, ""],
+  [/\bshowLegend\b/g, "false"],
+];
+
+const withoutTheRest = {
+  name: "without-the-rest",
+  setup({ onLoad }) {
+    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => ({
+      contents: CUTS.reduce((text, [pattern, replacement]) => {
+        const cut = text.replace(pattern, replacement);
+        if (cut === text) throw new Error(`This version of uPlot has nothing like ${pattern}.`);
+        return cut;
+      }, readFileSync(path, "utf8")),
+      loader: "js",
     }));
   },
 };
@@ -37,7 +61,7 @@ const { outputFiles, metafile } = await build({
   minify: true,
   legalComments: "none",
   metafile: true,
-  plugins: [smaller],
+  plugins: [withoutLegend, withoutTheRest],
   write: false,
 });
 

@@ -11,7 +11,7 @@ from math import isfinite, prod
 from typing import Any, Final
 
 from .libraries import HOSTILE, is_array, is_sampled_array
-from .thumbnails import SIDE, Picture, bars, curve, heat_map, pixels
+from .thumbnails import LARGE_SIDE, SIDE, Picture, bars, curve, heat_map, pixels
 
 __all__ = [
     "array_facts",
@@ -141,7 +141,7 @@ def array_pictures(value: Any) -> list[Picture]:
     sample, share = sampled(value)
     if sample is None:
         return []
-    pictures = [picture for picture in [array_picture(value)] if picture is not None]
+    pictures = [picture for picture in [array_picture(value, LARGE_SIDE)] if picture is not None]
     finite = sample[numpy.isfinite(sample)]
     if finite.size >= LEAST_BINNED and isfinite(float(finite.max()) - float(finite.min())):
         counts, _ = numpy.histogram(finite, BINS)
@@ -149,8 +149,13 @@ def array_pictures(value: Any) -> list[Picture]:
     return pictures
 
 
-def array_picture(value: Any) -> Picture | None:
-    """Return the picture that the axes of an array ask for; None if it has none."""
+def array_picture(value: Any, side: int = SIDE) -> Picture | None:
+    """Return the picture that the axes of an array ask for; None if it has none.
+
+    Args:
+        value: an array.
+        side: the greatest width or height of an image, in its own pixels.
+    """
     numpy = sys.modules["numpy"]
     if not on_this_device(value):
         return None
@@ -165,7 +170,7 @@ def array_picture(value: Any) -> Picture | None:
     if 0 in value.shape:
         return None
     if axes == 3:
-        colors = image_of(numpy, value, f"image{of}")
+        colors = image_of(numpy, value, f"image{of}", side)
         if colors is not None:
             return colors
     if axes == 2:
@@ -199,7 +204,7 @@ def heat_of(numpy: Any, value: Any, words: str) -> Picture | None:
     return heat_map([row.tobytes() for row in levels], words)
 
 
-def image_of(numpy: Any, value: Any, words: str) -> Picture | None:
+def image_of(numpy: Any, value: Any, words: str, side: int) -> Picture | None:
     """Return an array with three or four channels as an image; None if it is none.
 
     The channels are the last axis, or the first. Numbers are bytes, or fractions from 0 to 1.
@@ -208,7 +213,7 @@ def image_of(numpy: Any, value: Any, words: str) -> Picture | None:
     if not last and not first:
         return None
     rows, columns = value.shape[:2] if last else value.shape[1:]
-    grid = (thin(rows), thin(columns))
+    grid = (thin(max(rows, columns), side),) * 2  # of both axes alike, or it would be distorted
     small = as_floats(numpy, value[(*grid, slice(None)) if last else (slice(None), *grid)])
     if small is None:
         return None
@@ -225,6 +230,6 @@ def image_of(numpy: Any, value: Any, words: str) -> Picture | None:
     return pixels(data.shape[1], data.tobytes(), data.shape[2], words)
 
 
-def thin(length: int) -> slice:
-    """Return the slice that takes at most `SIDE` of so many items."""
-    return slice(None, None, max(1, -(-int(length) // SIDE)))
+def thin(length: int, side: int = SIDE) -> slice:
+    """Return the slice that takes at most `side` of so many items."""
+    return slice(None, None, max(1, -(-int(length) // side)))

@@ -1,11 +1,31 @@
 // A chart of numbers that messages carry: any fields of any identifiers, over time, order or another field. uPlot draws.
 
 import uPlot from "uplot";
-import { type Axis, type Cell, aligned, chartTitle, lineNames, placeText, places, smoothed, svgDocument } from "./chart_data.ts";
+import {
+  type Axis,
+  type Cell,
+  LEGEND,
+  aligned,
+  chartTitle,
+  fitted,
+  lastWithin,
+  latestRange,
+  legendOf,
+  lineNames,
+  nearest,
+  placeText,
+  places,
+  smoothed,
+  svgDocument,
+  tickTexts,
+  ticks,
+  valueTexts,
+  verticalTicks,
+} from "./chart_data.ts";
 import { button, fill, flip, framed, h, setAttributes, setText } from "./dom.ts";
 import { counted, fieldName, measure } from "./format.ts";
 import type { ChartLook } from "./page_memory.ts";
-import { type Mark, createPalette, markStyle } from "./palette.ts";
+import { type Mark, markAt, markStyle } from "./palette.ts";
 import type { ChartBody, ChartLine, Request } from "./wire.ts";
 
 const TALL = 230;
@@ -42,6 +62,8 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   const legend = h("ul", { class: "bmq-legend", "aria-label": "Lines" });
   const note = h("div", { class: "bmq-faint bmq-note", hidden: true });
   const plot = h("div", { class: "bmq-plot", role: "img", tabindex: 0, onkeydown: keys });
+  /** Colours of lines are the same where a system forces its own on texts: they distinguish. */
+  const probe = h("span", { class: "bmq-unforced", hidden: true });
   const element = h(
     "div",
     { class: "bmq-chart", role: "group", "aria-label": "Chart", hidden: true },
@@ -62,10 +84,9 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
         button("close", "Close chart", onClose, { class: "bmq-button bmq-icon-only" }),
       ),
     ),
-    h("div", { class: "bmq-chart-body" }, plot, h("div", { class: "bmq-legend-box" }, place, legend)),
+    h("div", { class: "bmq-chart-body" }, plot, probe, h("div", { class: "bmq-legend-box" }, place, legend)),
     note,
   );
-  const paletteOf = createPalette();
   const hidden = new Set<string>();
   let data: ChartBody | null = null;
   /** The axis that was asked for while points by a field were there. */
@@ -79,8 +100,11 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   let tall = TALL;
   let lines: ChartLine[] = [];
   let table: [number[], ...Cell[][]] = [[]];
+  /** Whether some line has no point where another one has. */
+  let uneven = false;
   let zoomed: [number, number] | null = null;
-  let entries: { value: HTMLElement; toggle: HTMLElement }[] = [];
+  let names: string[] = [];
+  let entries: { value: HTMLElement; at: HTMLElement }[] = [];
   let looking: ReturnType<typeof setTimeout> | undefined;
   const redraw = framed(draw);
   // By the observer, not by a query: a notebook may remove outputs that are not visible, and then there is no size.
@@ -99,12 +123,13 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     redraw();
   });
   restyled.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
-  const scheme = matchMedia("(prefers-color-scheme: dark)");
+  const forced = matchMedia("(forced-colors: active)");
+  const schemes = [matchMedia("(prefers-color-scheme: dark)"), forced];
   const schemeChanged = () => {
     drawn = "";
     redraw();
   };
-  scheme.addEventListener("change", schemeChanged);
+  for (const scheme of schemes) scheme.addEventListener("change", schemeChanged);
 
   /** Begin with the axis that parts the points: many messages of one moment have no course in time. */
   function choose(body: ChartBody) {
@@ -161,12 +186,23 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   function look() {
     clearTimeout(looking);
     const byTime = axis === "time" || axis === "elapsed";
-    const begin = axis === "elapsed" ? beginning() : 0;
-    const window = zoomed && axis !== "field" ? zoomed.map((value) => (byTime ? (value + begin) * 1000 : value)) : null;
+    const zero = axis === "elapsed" ? beginning() : 0;
+    const window = zoomed ? zoomed.map((value) => (byTime ? value * 1000 + zero : value)) : null;
     looking = setTimeout(() => request({ t: "look", byTime, window, last: latest.value }), LOOK_MS);
   }
 
-  const beginning = () => Math.min(...lines.map((line) => line.times[0] ?? Infinity)) / 1000;
+  const beginning = () => data?.begin ?? 0;
+
+  /** The range of places that is seen. */
+  function seen(): [number, number] | null {
+    if (zoomed) return zoomed;
+    const column = table[0];
+    if (!column.length) return null;
+    const [from, to] = (latest.value && latestRange(lines, axis, Number(latest.value), beginning())) || [column[0], column[column.length - 1]];
+    if (from < to) return [from, to];
+    const beside = axis === "field" ? Math.abs(from) / 10 || 1 : 1;
+    return [from - beside, to + beside];
+  }
 
   function showWhole() {
     zoomed = null;
@@ -202,43 +238,59 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     setText(heading, chartTitle(data.tracks));
     note.hidden = lines.some((line) => line.values.length > 0) && data.leftOut === 0;
     setText(note, data.leftOut ? `${counted(data.leftOut, "more line")} not drawn` : "No numbers there yet.");
-    const names = lineNames(lines);
-    const marks = lines.map((line) => paletteOf(keyOf(line)));
+    names = lineNames(lines);
+    const marks = lines.map((line) => markAt(line.mark));
     const raw = lines.map((line) => (isLog ? line.values.map((value) => (value !== null && value > 0 ? value : null)) : line.values));
-    const stands = places(lines, axis).map((column, index) => sortedWith(column, raw[index]));
+    const stands = places(lines, axis, beginning()).map((column, index) => sortedWith(column, raw[index]));
     const shown = stands.map(([, values]) => smoothed(values, weight));
     const columns = stands.map(([column]) => column);
     table = weight > 0 ? aligned([...columns, ...columns], [...shown, ...stands.map(([, values]) => values)]) : aligned(columns, shown);
-    const shape = JSON.stringify([names, axis, isLog, weight > 0, lines.map((line) => line.values.length <= DOTS_UP_TO)]);
+    const [, ...courses] = table;
+    uneven = courses.slice(0, lines.length).some((cells) => cells.includes(undefined));
+    const shape = JSON.stringify([names, lines.map((line) => line.mark), axis, isLog, weight > 0, lines.map((line) => line.values.length <= DOTS_UP_TO)]);
     if (shape !== drawn || !chart) {
       drawn = shape;
       chart?.destroy();
-      chart = new uPlot(options(names, marks), table as uPlot.AlignedData, plot);
-      showLegend(names, marks);
+      chart = new uPlot(options(marks), table as uPlot.AlignedData, plot);
+      showLegend(marks);
       offerAxes();
     } else {
       if (chart.width !== width || chart.height !== tall) chart.setSize({ width, height: tall });
       offerAxes();
-      chart.setData(table as uPlot.AlignedData, zoomed === null);
-      if (zoomed) chart.setScale("x", { min: zoomed[0], max: zoomed[1] });
+      chart.setData(table as uPlot.AlignedData, false);
     }
-    showValues(chart.cursor.idx ?? null);
-    setAttributes(plot, { "aria-label": summary(names) });
+    showRange();
   }
 
-  function options(names: string[], marks: Mark[]): uPlot.Options {
+  /** Apply the range that is seen, and say what is in it. */
+  function showRange() {
+    const range = seen();
+    const now = chart;
+    if (!now) return;
+    if (range) now.setScale("x", { min: range[0], max: range[1] });
+    showValues(null);
+    setAttributes(plot, { "aria-label": summary() });
+    // uPlot applies all this in a moment, and does not look for the point at a cursor that stays.
+    queueMicrotask(() => {
+      const { left = -1, top = -1 } = now.cursor;
+      if (now === chart && left >= 0) now.setCursor({ left, top });
+    });
+  }
+
+  function options(marks: Mark[]): uPlot.Options {
     const style = getComputedStyle(plot);
-    const text = resolve("var(--bmq-soft)");
-    const grid = { stroke: resolve("var(--bmq-line)"), width: 1 };
+    const { soft, line } = colors();
+    const grid = { stroke: line, width: 1 };
     const font = `11px ${style.fontFamily}`;
     const series = (index: number, raw: boolean): uPlot.Series => ({
       label: names[index],
-      stroke: resolve(marks[index].color),
-      alpha: raw ? 0.3 : 1,
+      // By its colour: uPlot gives every line the same opacity once the cursor has been near one.
+      stroke: resolve(raw ? `color-mix(in srgb, ${marks[index].color} 30%, transparent)` : marks[index].color),
       width: raw ? 1 : 1.5,
       dash: [...marks[index].dash],
       show: !hidden.has(keyOf(lines[index])),
       spanGaps: false,
+      pxAlign: 0,
       points: { show: !raw && lines[index].values.length <= DOTS_UP_TO, size: 4 },
     });
     return {
@@ -246,12 +298,23 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
       height: tall,
       class: "bmq-uplot",
       legend: { show: false },
-      cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false, setScale: true, dist: 5 }, focus: { prox: 30 } },
+      cursor: { y: false, points: { size: 7 }, dataIdx: (_, index, row) => (index ? nearest(table[0], table[index] ?? [], row) : row), drag: { x: true, y: false, setScale: true, dist: 5 }, focus: { prox: 30 } },
       focus: { alpha: 0.4 },
       scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1 } },
       axes: [
-        { stroke: text, grid, ticks: grid, font, size: 36, values: axis === "time" ? undefined : (_, splits) => splits.map((value) => placeText(value, axis)) },
-        { stroke: text, grid, ticks: grid, font, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : measure(value))) },
+        {
+          stroke: soft, grid, ticks: grid, font,
+          size: axis === "time" ? 48 : 36,
+          splits: (self, _, min, max) => ticks([min, max], (self.over.clientWidth || width) / (axis === "time" ? 90 : 70), axis),
+          values: (_, splits) => tickTexts(splits, axis),
+        },
+        {
+          stroke: soft, grid, ticks: grid, font,
+          size: 62,
+          splits: (self, _, min, max) => verticalTicks([min, max], self.over.clientHeight || tall, isLog),
+          filter: (_, splits) => splits,
+          values: (_, splits) => valueTexts(splits, isLog),
+        },
       ],
       series: [{}, ...lines.map((_, index) => series(index, false)), ...(weight > 0 ? lines.map((_, index) => series(index, true)) : [])],
       hooks: {
@@ -261,7 +324,6 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
           (self) => {
             self.over.addEventListener("dblclick", showWhole);
             self.over.addEventListener("click", () => self.select.width === 0 && pick(self.cursor.idx ?? null));
-            if (zoomed) self.setScale("x", { min: zoomed[0], max: zoomed[1] });
           },
         ],
       },
@@ -271,24 +333,45 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   function zoomTo(from: number, to: number) {
     zoomed = [from, to];
     whole.disabled = false;
-    chart?.setScale("x", { min: from, max: to });
+    showRange();
     look();
   }
 
-  /** What each line has at the place of the cursor, or at its end. */
+  /** What each line has at the place of the cursor, or at the right end of what is seen. */
   function showValues(row: number | null) {
-    setText(place, row === null || table[0][row] === undefined ? (axis === "field" ? "At the right end" : "Latest") : placeText(table[0][row], axis));
-    entries.forEach(({ value }, index) => {
+    const x = table[0];
+    const range = seen();
+    const isEnd = row === null || x[row] === undefined;
+    const isPart = axis === "field" || zoomed !== null;
+    setText(place, !isEnd ? placeText(x[row], axis) : isPart ? "At the right end" : "Latest");
+    const rows = entries.map((_, index) => {
       const cells = table[index + 1] ?? [];
-      const found = row === null ? cells.findLast((cell) => typeof cell === "number") : near(cells, row);
-      setText(value, typeof found === "number" ? measure(found) : "–");
+      return !isEnd ? nearest(x, cells, row) : range && lastWithin(x, cells, range);
     });
+    const near = range ? (range[1] - range[0]) / 100 : 0;
+    entries.forEach(({ value, at }, index) => {
+      const found = rows[index];
+      const cell = found === null ? null : table[index + 1][found];
+      setText(value, typeof cell === "number" ? measure(cell) : "–");
+      // A line may have no point just there: its value is from elsewhere, which is said.
+      const elsewhere = found !== null && (isEnd ? isPart && range !== null && x[found] < range[1] - near : found !== row);
+      setText(at, elsewhere ? `at ${placeText(x[found], axis)}` : "");
+    });
+    legend.classList.toggle("bmq-placed", !isEnd && uneven);
   }
 
-  function showLegend(names: string[], marks: Mark[]) {
-    entries = names.map((name, index) => {
+  /** What the legend says of each line that is not turned off. */
+  const words = () =>
+    entries
+      .map(({ value, at }, index) => [names[index], value.textContent, at.textContent].filter(Boolean).join(" "))
+      .filter((_, index) => !hidden.has(keyOf(lines[index])));
+
+  function showLegend(marks: Mark[]) {
+    entries = [];
+    const items = names.map((name, index) => {
       const key = keyOf(lines[index]);
       const value = h("span", { class: "bmq-legend-value" });
+      const at = h("span", { class: "bmq-faint bmq-legend-at" });
       const toggle = h(
         "button",
         {
@@ -306,13 +389,15 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
             if (weight > 0) chart?.setSeries(index + 1 + lines.length, { show: on });
           },
         },
-        h("span", { class: "bmq-key-of", "aria-hidden": "true" }),
+        h("span", { class: "bmq-key-of bmq-unforced", "aria-hidden": "true" }),
         h("span", { class: "bmq-legend-name" }, name),
         value,
+        at,
       );
-      return { value, toggle };
+      entries.push({ value, at });
+      return h("li", {}, toggle);
     });
-    fill(legend, ...entries.map(({ toggle }) => h("li", {}, toggle)));
+    fill(legend, ...items);
   }
 
   function pick(row: number | null) {
@@ -320,7 +405,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     const at = table[0][row];
     const line = lines.find((candidate, index) => !hidden.has(keyOf(candidate)) && typeof table[index + 1]?.[row] === "number");
     if (!line) return;
-    const index = places(lines, axis)[lines.indexOf(line)].indexOf(at);
+    const index = places(lines, axis, beginning())[lines.indexOf(line)].indexOf(at);
     if (index >= 0) onPick(line.numbers[index]);
   }
 
@@ -328,15 +413,17 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
   function keys(event: KeyboardEvent) {
     if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
     const [min, max] = [chart.scales.x.min ?? 0, chart.scales.x.max ?? 1];
-    const row = chart.cursor.idx ?? table[0].length;
-    const step = Math.max(1, Math.round(table[0].length / 100));
+    const [first, last] = [table[0].findIndex((value) => value >= min), table[0].findLastIndex((value) => value <= max)];
+    const row = chart.cursor.idx ?? last + 1;
+    const step = Math.max(1, Math.round((last - first) / 100));
     const middle = chart.cursor.idx != null ? table[0][chart.cursor.idx] : (min + max) / 2;
     const zoom = (factor: number) => zoomTo(middle - (middle - min) * factor, middle + (max - middle) * factor);
+    const moveTo = (to: number) => first >= 0 && first <= last && readAt(Math.min(Math.max(to, first), last));
     const act = {
       ArrowLeft: () => moveTo(row - step),
       ArrowRight: () => moveTo(row + step),
-      Home: () => moveTo(0),
-      End: () => moveTo(table[0].length - 1),
+      Home: () => moveTo(first),
+      End: () => moveTo(last),
       Enter: () => pick(chart?.cursor.idx ?? null),
       "+": () => zoom(0.5),
       "-": () => zoom(2),
@@ -348,59 +435,111 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     event.stopPropagation();
   }
 
-  function moveTo(row: number) {
-    if (!chart || !table[0].length) return;
-    const to = Math.min(Math.max(row, 0), table[0].length - 1);
-    chart.setCursor({ left: chart.valToPos(table[0][to], "x"), top: 10 });
-    say([place.textContent, ...entries.map(({ toggle }) => toggle.textContent)].join(", "));
+  function readAt(row: number) {
+    if (!chart) return;
+    chart.setCursor({ left: chart.valToPos(table[0][row], "x"), top: -100 }); // near no line, or others would fade
+    say([place.textContent, ...words()].join(", "));
   }
 
-  function summary(names: string[]) {
-    const values = entries.slice(0, 5).map(({ value }, index) => `${names[index]} ${value.textContent}`);
+  function summary() {
     const count = lines.reduce((sum, line) => sum + line.count, 0);
-    return `Chart of ${counted(count, "point")}. At the right end: ${values.join(", ")}. Arrow keys read it, plus and minus zoom.`;
+    return `Chart of ${counted(count, "point")}. At the right end: ${words().slice(0, 5).join(", ")}. Arrow keys read it, plus and minus zoom.`;
   }
 
   /** A colour as the canvas takes it. */
   function resolve(color: string) {
-    plot.style.setProperty("outline-color", color);
-    const found = getComputedStyle(plot).outlineColor;
-    plot.style.removeProperty("outline-color");
-    return found;
+    probe.style.color = color;
+    return getComputedStyle(probe).color;
   }
 
+  /** The colours of what is not a line. */
+  function colors() {
+    const names = forced.matches
+      ? { back: "Canvas", text: "CanvasText", soft: "CanvasText", line: "color-mix(in srgb, CanvasText 30%, Canvas)" }
+      : { back: "var(--bmq-back)", text: "var(--bmq-text)", soft: "var(--bmq-soft)", line: "var(--bmq-line)" };
+    return { back: resolve(names.back), text: resolve(names.text), soft: resolve(names.soft), line: resolve(names.line) };
+  }
+
+  /** What an image says of how it is drawn. */
+  function facts() {
+    const by = over.selectedOptions[0]?.text ?? "";
+    return [`by ${by.toLowerCase() === by || axis === "field" ? by : by.toLowerCase()}`, isLog && "logarithmic", weight > 0 && `smoothing ${weight}`].filter(Boolean).join(", ");
+  }
+
+  /** The lines that are not turned off. */
+  const drawnLines = () => lines.map((line, index) => ({ line, index, mark: markAt(line.mark) })).filter(({ line }) => !hidden.has(keyOf(line)));
+
+  /** The plot as it is on the page, with its title above and its legend below. */
   function savePng() {
-    if (!chart) return;
+    if (!chart || !data) return;
     const source = chart.ctx.canvas;
-    const target = h("canvas", { width: source.width, height: source.height });
-    const context = target.getContext("2d");
+    const ratio = source.width / chart.width;
+    const context = h("canvas", {}).getContext("2d");
     if (!context) return;
-    context.fillStyle = resolve("var(--bmq-back)");
-    context.fillRect(0, 0, target.width, target.height);
-    context.drawImage(source, 0, 0);
-    target.toBlob((blob) => blob && save(blob, "png"));
+    const { back, text } = colors();
+    const family = getComputedStyle(plot).fontFamily;
+    const font = (boldness: number) => `${boldness} 12px ${family}`;
+    context.font = font(400);
+    const widthOf = (words: string) => context.measureText(words).width;
+    const shown = drawnLines();
+    const [left, room] = [12, chart.width - 24];
+    const entries = legendOf(shown.map(({ index }) => names[index]), room, widthOf);
+    context.canvas.width = source.width;
+    context.canvas.height = Math.round((LEGEND.title + chart.height + entries.height + 8) * ratio);
+    context.scale(ratio, ratio);
+    context.fillStyle = back;
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    context.drawImage(source, 0, LEGEND.title, chart.width, chart.height);
+    context.fillStyle = text;
+    context.font = font(400);
+    context.fillText(facts(), left + room - widthOf(facts()), 18);
+    const free = room - widthOf(facts()) - 20;
+    context.font = font(600);
+    context.fillText(fitted(chartTitle(data.tracks), free, widthOf), left, 18);
+    context.font = font(400);
+    context.lineWidth = 3;
+    shown.forEach(({ mark }, index) => {
+      const [from, row] = entries.at[index];
+      const middle = LEGEND.title + (chart?.height ?? 0) + row * LEGEND.row + LEGEND.row / 2;
+      context.strokeStyle = resolve(mark.color);
+      context.setLineDash([...mark.dash]);
+      context.beginPath();
+      context.moveTo(left + from, middle);
+      context.lineTo(left + from + LEGEND.key, middle);
+      context.stroke();
+      context.fillText(entries.texts[index], left + from + LEGEND.key + LEGEND.gap, middle + 4);
+    });
+    context.canvas.toBlob((blob) => blob && save(blob, "png"));
   }
 
   function saveSvg() {
-    if (!chart || !data) return;
-    const names = lineNames(lines);
-    const seen = lines.map((line, index) => ({ line, index })).filter(({ line }) => !hidden.has(keyOf(line)));
-    const text = svgDocument({
+    const range = seen();
+    if (!chart || !data || !range) return;
+    const { back, text, line } = colors();
+    const context = h("canvas", {}).getContext("2d");
+    if (context) context.font = "600 11px sans-serif";
+    const picture = svgDocument({
       title: chartTitle(data.tracks),
+      facts: facts(),
       width: 900,
       height: 360,
-      colors: [resolve("var(--bmq-back)"), resolve("var(--bmq-text)"), resolve("var(--bmq-line)")],
+      colors: [back, text, line],
       x: table[0],
-      lines: seen.map(({ line, index }) => {
-        const mark = paletteOf(keyOf(line));
-        return { name: names[index], color: resolve(mark.color), dash: [...mark.dash], values: table[index + 1] };
-      }),
-      xRange: [chart.scales.x.min ?? 0, chart.scales.x.max ?? 1],
+      lines: drawnLines().map(({ line, index, mark }) => ({
+        name: names[index],
+        color: resolve(mark.color),
+        dash: [...mark.dash],
+        values: table[index + 1],
+        raw: weight > 0 ? table[index + 1 + lines.length] : null,
+        dots: line.values.length <= DOTS_UP_TO,
+      })),
+      xRange: range,
       yRange: [chart.scales.y.min ?? 0, chart.scales.y.max ?? 1],
+      axis,
       log: isLog,
-      xText: (value) => placeText(value, axis),
+      widthOf: (words) => context?.measureText(words).width ?? 7 * words.length,
     });
-    save(new Blob([text], { type: "image/svg+xml" }), "svg");
+    save(new Blob([picture], { type: "image/svg+xml" }), "svg");
   }
 
   function save(blob: Blob, kind: string) {
@@ -439,7 +578,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
       clearTimeout(looking);
       resized.disconnect();
       restyled.disconnect();
-      scheme.removeEventListener("change", schemeChanged);
+      for (const scheme of schemes) scheme.removeEventListener("change", schemeChanged);
       chart?.destroy();
     },
   };
@@ -452,12 +591,6 @@ function sortedWith(column: number[], values: (number | null)[]): [number[], (nu
   if (column.every((value, index) => index === 0 || column[index - 1] <= value)) return [column, values];
   const order = column.map((_, index) => index).sort((one, other) => column[one] - column[other]);
   return [order.map((index) => column[index]), order.map((index) => values[index])];
-}
-
-/** The value at a row, or the nearest one before it. */
-function near(cells: Cell[], row: number): Cell {
-  for (let at = row; at >= 0; at--) if (cells[at] !== undefined) return cells[at];
-  return undefined;
 }
 
 function select(label: string, options: [value: string, text: string][], onchange: () => void) {

@@ -69,13 +69,21 @@ def record(message: Message) -> dict[str, Any]:
 
 def tabular(pandas: Any, made: dict[str, Any]) -> dict[str, Any]:
     """Return the row with texts for those values that raise when pandas reads them."""
-    for column, value in made.items():
+    found = {}
+    for name, value in made.items():
+        column = unicode(name)
+        found[column] = unicode(value) if type(value) is str else value
         if type(value) not in (str, int, float, bool, NoneType):
             try:
                 pandas.DataFrame([{column: value}])
             except HOSTILE:
-                made[column] = summary(value)
-    return made
+                found[column] = summary(value)
+    return found
+
+
+def unicode(text: str) -> str:
+    """Return a text with escapes for lone surrogates, which no UTF-8 can carry."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def export(messages: list[Message], name: str, kind: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import json
 from datetime import UTC, date, datetime, time
+from importlib import import_module
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from .export import dataframe, record
+from .export import dataframe, record, unicode
 from .libraries import HOSTILE, is_array
 from .render import summary
 
@@ -67,20 +68,30 @@ def write_csv(messages: list[Message], file: TextIO, dialect: str = "excel") -> 
 
 
 def write_parquet(messages: list[Message], path: Path) -> None:
-    """Write the table of `to_dataframe`; columns that Arrow has no type for are written as JSON.
+    """Write the table of `to_dataframe`.
+
+    A column that Arrow has no type for is written as JSON, such as one of numbers and text: messages of
+    several identifiers mostly have one.
 
     Raises:
         RuntimeError: pandas or pyarrow is not installed.
     """
     table = dataframe(messages)
     try:
-        table.to_parquet(path)
+        pyarrow = import_module("pyarrow")
     except ImportError:
         raise RuntimeError("a Parquet file needs pyarrow: pip install pyarrow") from None
-    except HOSTILE:
-        for column in [name for name in table.columns if table[name].dtype.kind == "O"]:
-            table[column] = [None if value is None else cell(value, "") for value in table[column]]
-        table.to_parquet(path)
+    for name in [name for name in table.columns if table[name].dtype.kind == "O"]:
+        try:
+            pyarrow.array(table[name], from_pandas=True)
+        except HOSTILE:
+            table[name] = [None if value is None else as_json(value) for value in table[name]]
+    table.to_parquet(path)
+
+
+def as_json(value: Any) -> str:
+    """Return `value` as JSON."""
+    return unicode(json.dumps(plain(value), ensure_ascii=False))
 
 
 def text_writer(write: Callable[[list[Message], TextIO], None]) -> Callable[[list[Message], Path], None]:
@@ -122,13 +133,8 @@ def moment(message: Message) -> str | None:
         return None
 
 
-def cell(value: Any, mark: str = "'") -> str | float | None:
-    """Return the text of `value` in a table, behind `mark` if it might be a formula.
-
-    Args:
-        value: a part of a payload.
-        mark: what is put before text that might be a formula; "" where no spreadsheet reads it.
-    """
+def cell(value: Any) -> str | float | None:
+    """Return the text of `value` for a spreadsheet, behind an apostrophe if it might be a formula."""
     kind = type(value)
     if value is None or issubclass(kind, (bool, int, float)):
         number: float | None = value
@@ -136,7 +142,7 @@ def cell(value: Any, mark: str = "'") -> str | float | None:
     made = value if issubclass(kind, str) else plain(value)
     if not isinstance(made, str):
         return json.dumps(made, ensure_ascii=False)
-    return mark + made if made.startswith(FORMULA) else made
+    return f"'{made}" if made.startswith(FORMULA) else made
 
 
 def plain(value: Any, depth: int = 50) -> Any:

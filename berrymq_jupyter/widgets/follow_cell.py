@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .query import NUMBER, parse
+from .query import NUMBER, parse, split_any
 
 if TYPE_CHECKING:
     from .query import Term
@@ -26,13 +26,16 @@ def follow_cell(follows: str, query: str) -> str:
 
     Args:
         follows: the pattern of the log.
-        query: "" for all messages.
+        query: "" for all messages; also several of which one suffices, see `AnyQuery`.
     """
-    terms = parse(query)
-    patterns = [term for term in terms if term.kind == "id" and not term.negated]
+    several = [parse(part) for part in split_any(query)]
+    patterns = [term for terms in several for term in terms if term.kind == "id" and not term.negated]
     # A single pattern is followed itself, unless the log follows less than all.
-    own = patterns[0] if follows == "*:*" and len(patterns) == 1 and len(patterns[0].any) == 1 else None
-    conditions = [condition(term) for term in terms if term is not own]
+    is_single = len(several) == len(patterns) == 1 and len(patterns[0].any) == 1
+    own = patterns[0] if follows == "*:*" and is_single else None
+    conditions = [condition(term) for term in several[0] if term is not own]
+    if len(several) > 1:
+        conditions = [" or ".join(" and ".join(map(condition, terms)) for terms in several)]
     pattern = follows if own is None else own.any[0]
     lines = [f'%%follow "{pattern}"' if " " in pattern else f"%%follow {pattern}"]
     if any("fnmatchcase(" in text for text in conditions):

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final
 
 from .libraries import is_array, is_sampled_table
-from .render import cut, shown, summary
+from .render import cell, cut, shown
 
 __all__ = ["frame", "is_frame"]
 
@@ -41,7 +41,7 @@ def frame(value: Any) -> dict[str, Any]:
         rows, note = int(value.shape[0]), ""
         count = int(value.shape[1]) if len(value.shape) > 1 else 1
     columns = list(islice(columns_of(value), COLUMNS))
-    cells = [[cell(item) for item in items] for _, _, items in columns]
+    cells = [[cell(item, CELL) for item in items] for _, _, items in columns]
     return {
         "facts": f"{type(value).__name__} · {rows:,} x {count:,}{note}",
         "columns": [shown(cut(name, CELL)) for name, _, _ in columns],
@@ -50,11 +50,6 @@ def frame(value: Any) -> dict[str, Any]:
         "moreRows": max(0, rows - ROWS),
         "moreColumns": max(0, count - len(columns)),
     }
-
-
-def cell(item: object) -> str:
-    """Return an item as a cell shows it."""
-    return shown(cut(item, CELL)) if type(item) is str else summary(item, CELL)
 
 
 def name(label: object) -> str:

@@ -19,8 +19,8 @@ from .arrays import (
     range_text,
 )
 from .frames import frame, is_frame
-from .render import HOSTILE, cut, shown, summary
-from .thumbnails import Picture, is_image, thumbnail
+from .render import HOSTILE, cell, cut, shown
+from .thumbnails import LARGE_SIDE, Picture, is_image, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,15 +78,10 @@ def table(value: list[Any]) -> Form:
     columns = names[:COLUMNS]
     return {
         "columns": [shown(cut(name, CELL)) for name in columns],
-        "rows": [[cell(item[name]) if name in item else None for name in columns] for item in items],
+        "rows": [[cell(item[name], CELL) if name in item else None for name in columns] for item in items],
         "moreRows": len(value) - len(items),
         "moreColumns": len(names) - len(columns),
     }
-
-
-def cell(value: object) -> str:
-    """Return a value as a cell shows it: text as text, anything else in Python's notation."""
-    return shown(cut(value, CELL)) if type(value) is str else summary(value, CELL)
 
 
 def is_bytes(value: object) -> bool:
@@ -114,8 +109,9 @@ def array(value: Any) -> Form:
 
 
 def image(value: Any) -> Form:
-    """Return the size of an image, and a thumbnail."""
-    facts, small = image_facts(value), thumbnail(value, "thumbnail")
+    """Return the size of an image, and the image made small."""
+    facts = image_facts(value)
+    small = thumbnail(value, "image" if max(value.size) <= LARGE_SIDE else "thumbnail", LARGE_SIDE)
     return {"facts": [facts], "pictures": [] if small is None else [list(small)]}
 
 

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from io import StringIO
 from itertools import chain
+from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -272,7 +273,7 @@ def look(log: MessageLog, request: Request) -> None:
 
     Args:
         log: the log.
-        request: ``window`` is a pair of limits, ``last`` a length, each in units of the axis.
+        request: ``window`` is a pair of limits in units of the axis, ``last`` a number of seconds.
     """
     chart = log.state.chart
     if chart is None:
@@ -281,6 +282,8 @@ def look(log: MessageLog, request: Request) -> None:
     window, last = request.get("window"), request.get("last")
     chart.by_time = bool(request.get("byTime"))
     chart.window = (float(window[0]), float(window[1])) if window else None
+    if chart.window and not all(map(isfinite, chart.window)):
+        chart.window = None
     chart.last = float(last) if last else None
     log.channel.post(log.chart_data())
 

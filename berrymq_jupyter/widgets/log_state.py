@@ -17,7 +17,7 @@ from .counts import Counts
 from .query import QueryError
 from .render import arguments
 from .rows import Cleared, Rows
-from .selection import Selection
+from .selection import Alarming, Selection
 from .series import Chart, Track
 
 if TYPE_CHECKING:
@@ -205,12 +205,12 @@ class LogState:
         selection.paused_at = min(paused_at, self.rows.end) if isinstance(paused_at, int) else None
 
     def alert_when(self, query: str) -> None:
-        """Raise an alert for further messages that pass `query`, for none with "".
+        """Raise an alert for further messages that pass `query`, or one of several with OR between; "": none.
 
         Raises:
             QueryError: it is no query.
         """
-        self.alert = Selection(self.rows, query) if query.strip() else None
+        self.alert = Alarming(self.rows, query) if query.strip() else None
 
     def alerts(self) -> dict[str, Any] | None:
         """Return the query of the alert, how many messages came since it was set, and the latest of them."""
@@ -247,17 +247,10 @@ class LogState:
             tracks: the fields.
             x: the labels of the field with the x values; None for time.
         """
-        before = self.chart
         if not tracks:
             self.chart = None
             return
-        self.chart = Chart(tracks, x)
-        if before is not None:
-            self.chart.by_time, self.chart.window, self.chart.last = (
-                before.by_time,
-                before.window,
-                before.last,
-            )
+        self.chart = Chart(tracks, x, self.chart)
         self.chart.feed(self.rows.snapshot().all())
 
     def clear(self, now: float) -> None:

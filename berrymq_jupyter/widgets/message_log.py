@@ -16,10 +16,9 @@ from .log_requests import ANSWERS, counted
 from .log_state import LogState
 from .picture import picture
 from .pump import pump
-from .render import arguments
 from .replaying import Replaying
-from .selection import rounded, row
-from .series import Track, number_fields
+from .selection import row, short_arguments
+from .series import Chart, Track, number_fields
 from .static import Form, clock
 
 if TYPE_CHECKING:
@@ -182,6 +181,10 @@ class MessageLog(View):
     def alert(self, query: str = "") -> None:
         """Mark and count the messages that pass a query (see `filter`), from now on; "" ends that.
 
+        One of several suffices, with the word ``OR`` between them::
+
+            log.alert("loss>1 OR *:error")
+
         A page may show a notification for them, or make a sound, if its user has chosen so there.
 
         Raises:
@@ -206,7 +209,8 @@ class MessageLog(View):
             fields: a keyword, the position of an argument, or names and positions joined by dots that lead to
                 a number inside one; a tuple of them where a name has a dot. Without any, the chart loses its
                 lines of `identifier`.
-            x: the field that says where a point stands. Without it the page offers time and order.
+            x: the field that says where a point stands. Without it the axis stays as it was; a new chart has
+                time or order. The page offers each of these.
         """
         name = str(Identifier.parse(identifier))
         with self.guard:
@@ -215,9 +219,7 @@ class MessageLog(View):
             new = [Track(name, labels(field)) for field in fields]
             if not new:
                 tracks = [track for track in tracks if track.identifier != name]
-            where = None if x is None else labels(x)
-            if before is not None and x is None and not new:
-                where = before.x
+            where = labels(x) if x is not None else before.x if before is not None else None
             self.state.absorb(monotonic())
             self.state.draw([*tracks, *new], where)
             self.static.changed(monotonic())
@@ -255,11 +257,12 @@ class MessageLog(View):
         state = self.state
         moved = state.rows.waiting()
         removed = len(state.removed)
+        searching = state.unsearched > 0  # the slice that ends a search has news, too
         state.absorb(now)
         if moved:
             self.static.changed(now)
         unsearched = state.unsearched
-        if moved or state.counts.moving or unsearched:
+        if moved or state.counts.moving or searching:
             self.settled = False
         if unsearched:
             return 0.0
@@ -324,8 +327,7 @@ class MessageLog(View):
         if latest is None:
             return rows.retained(name), -1, ""
         number, message = latest
-        kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
-        return rows.retained(name), number, arguments(rounded(message.args), kwargs, LEAF)
+        return rows.retained(name), number, short_arguments(message, LEAF)
 
     def send_update(self, now: float) -> int:
         """Send an update if there is one, and the news of the chart."""
@@ -343,7 +345,7 @@ class MessageLog(View):
         chart = self.state.chart
         self.charted = chart is not None
         if chart is None:
-            return {"t": "chart", "tracks": [], "x": None, "leftOut": 0, "lines": [], "fields": []}
+            return {**Chart([]).data(), "fields": []}
         chart.unsent = False
         latest = [self.state.rows.latest(name) for name in chart.by_identifier]
         fields = [field for entry in latest if entry is not None for field in number_fields(entry[1])]
@@ -383,7 +385,7 @@ class MessageLog(View):
                 f"{clock(message.sent_at)}{' past' if message.past else ''}",
                 message.id,
                 message.source or "",
-                arguments(message.args, message.kwargs),
+                short_arguments(message),
             )
             for message in messages
         ]

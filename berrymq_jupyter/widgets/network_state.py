@@ -26,7 +26,9 @@ __all__ = ["NetworkState"]
 MOST_NODES: Final = 200
 """Nodes that are shown; the rest is counted."""
 MOST_FOLLOWS: Final = 50
-"""Identifiers that are listed of each."""
+"""Patterns that are listed of each at least, if it follows that many."""
+MOST_FOLLOWED: Final = 5_000
+"""Patterns that are listed of all, where fewer of each suffice for that."""
 MOST_IDENTIFIERS: Final = 500
 """Identifiers of messages, shared queues or keeps that are listed."""
 MOST_MEMBERS: Final = 6
@@ -189,11 +191,11 @@ class NetworkState:
 
     def draw(self, views: list[Seen]) -> dict[str, Any]:
         """Return everything as it is sent to a page."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Any] = {}
         edges: dict[tuple[str, str], dict[str, Any]] = {}
         for view in views:
             for info in view.nodes:
-                found.setdefault(info.id, described(info))
+                found.setdefault(info.id, info)
             for other, cut_off in view.edges():
                 one, two = sorted((view.there, other))
                 edge = edges.setdefault((one, two), {"between": [one, two], "cut": False, "flow": None})
@@ -202,9 +204,10 @@ class NetworkState:
                 if there is not None and back is not None:
                     edge["flow"] = [[flow.total, round(flow.rate.value, 2)] for flow in (there, back)]
         kept = dict(sorted(found.items(), key=lambda item: order(item[1]))[:MOST_NODES])
+        most = max(MOST_FOLLOWS, MOST_FOLLOWED // max(1, len(kept)))
         return {
             "links": [linked(view.link) for view in views],
-            "nodes": list(kept.values()),
+            "nodes": [described(info, most) for info in kept.values()],
             "edges": [edge for (one, other), edge in edges.items() if one in kept and other in kept],
             "more": len(found) - len(kept),
         }
@@ -289,22 +292,27 @@ def held(views: list[Seen]) -> dict[str, Any]:
     }
 
 
-def described(info: Any) -> dict[str, Any]:
-    """Return a node as it is sent to a page."""
+def described(info: Any, most: int) -> dict[str, Any]:
+    """Return a node as it is sent to a page.
+
+    Args:
+        info: of the node.
+        most: the limit of patterns that it follows.
+    """
     return {
         "id": info.id,
         "name": shown(cut(info.name, LONGEST)),
         "room": None if info.room is None else shown(cut(info.room, LONGEST)),
         "hub": info.hub,
         "here": info.here,
-        "follows": [shown(cut(pattern, LONGEST)) for pattern in info.follows[:MOST_FOLLOWS]],
-        "followsMore": max(0, len(info.follows) - MOST_FOLLOWS),
+        "follows": [shown(cut(pattern, LONGEST)) for pattern in info.follows[:most]],
+        "followsMore": max(0, len(info.follows) - most),
     }
 
 
-def order(node: dict[str, Any]) -> tuple[bool, bool, str]:
+def order(info: Any) -> tuple[bool, bool, str]:
     """Return the sort key of nodes: this one, the hubs, the others by name."""
-    return not node["here"], not node["hub"], node["name"]
+    return not info.here, not info.hub, info.name
 
 
 def linked(link: Any) -> dict[str, Any]:

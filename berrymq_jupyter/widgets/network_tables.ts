@@ -166,9 +166,9 @@ export function createTables(request: (rows: [number, string][]) => void) {
   const element = h(
     "div",
     { class: "bmq-held", tabindex: 0, role: "region", "aria-label": "Messages, shared queues and history at the hub" },
-    identifiers.element,
     queues.element,
     kept.element,
+    identifiers.element, // last, for they are many
   );
   return {
     element,

@@ -105,10 +105,15 @@ function createView(store: PlainStore<NetworkState, NetworkEvents>) {
     if (!linked) return;
     const flows = flowsById(state);
     graph.draw(state, flows, chosen);
-    find.hidden = state.nodes.length <= SEARCHED && state.identifiers.length <= SEARCHED && !find.value;
+    find.hidden = state.nodes.length <= SEARCHED && state.identifiers.length <= SEARCHED && !find.value && !state.nodes.some((node) => node.follows.length > PATTERNS_SHOWN);
     const shown = inTable(state.nodes, flows);
     showRows(shown, flows);
-    const rest = [!shown.length && `None of ${counted(state.nodes.length, "node")} has that.`, state.more > 0 && `… ${counted(state.more, "more node")}, neither searched nor sorted`];
+    const unsearched = find.value.trim() ? state.nodes.reduce((sum, node) => sum + node.followsMore, 0) : 0;
+    const rest = [
+      !shown.length && `None of ${counted(state.nodes.length, "node")} has that.`,
+      unsearched > 0 && `Not searched: ${counted(unsearched, "pattern")} that nodes follow beyond the first.`,
+      state.more > 0 && `… ${counted(state.more, "more node")}, neither searched nor sorted`,
+    ];
     setText(more, rest.filter(Boolean).join(" "));
     more.hidden = !more.textContent;
     tables.show(state, find.value.trim().toLowerCase());
@@ -128,7 +133,7 @@ function createView(store: PlainStore<NetworkState, NetworkEvents>) {
     nodes.forEach((node, index) => {
       const row = rows.get(node.id) ?? createRow(node.id, choose);
       rows.set(node.id, row);
-      row.update(node, flows.get(node.id), node.id === chosen);
+      row.update(node, flows.get(node.id), node.id === chosen, find.value.trim().toLowerCase());
       if (body.children[index] !== row.element) body.insertBefore(row.element, body.children[index] ?? null);
     });
   }
@@ -154,24 +159,34 @@ function createRow(id: string, onChoose: (id: string) => void) {
   const [received, sent] = [amountCell(), amountCell()];
   const element = h("tr", {}, h("th", { scope: "row" }, name, badges), follows, received, sent);
   let shown = "";
+  let isOpen = false;
 
-  function update(node: NetworkNode, flow: Flow | undefined, isChosen: boolean) {
+  function update(node: NetworkNode, flow: Flow | undefined, isChosen: boolean, needle: string) {
     element.classList.toggle("bmq-chosen", isChosen);
     name.setAttribute("aria-pressed", String(isChosen));
     showAmount(received, flow?.received);
     showAmount(sent, flow?.sent);
-    const now = JSON.stringify(node);
+    const now = JSON.stringify([node, needle, isOpen]);
     if (now === shown) return;
     shown = now;
     setText(name, node.name);
     name.title = node.name;
     const marks = [node.here && "here", node.hub && "hub", node.room !== null && `room ${node.room}`];
     fill(badges, ...marks.filter(Boolean).map((mark) => h("span", { class: "bmq-role" }, mark)));
-    const left = node.follows.length - PATTERNS_SHOWN + node.followsMore;
+    // What was searched for is seen first.
+    const isHit = (pattern: string) => needle !== "" && pattern.toLowerCase().includes(needle);
+    const patterns = [...node.follows.filter(isHit), ...node.follows.filter((pattern) => !isHit(pattern))];
+    const all = patterns.length + node.followsMore;
+    const open = () => {
+      isOpen = !isOpen;
+      update(node, flow, isChosen, needle);
+      follows.querySelector("button")?.focus();
+    };
     fill(
       follows,
-      ...node.follows.slice(0, PATTERNS_SHOWN).map((pattern) => h("code", { class: "bmq-pattern", title: pattern }, pattern)),
-      left > 0 && h("span", { class: "bmq-faint" }, `${whole(left)} more`),
+      ...patterns.slice(0, isOpen ? undefined : PATTERNS_SHOWN).map((pattern) => h("code", { class: "bmq-pattern", title: pattern }, pattern)),
+      isOpen && node.followsMore > 0 && h("span", { class: "bmq-faint" }, `and ${whole(node.followsMore)} that are not shown`),
+      all > PATTERNS_SHOWN && h("button", { type: "button", class: "bmq-link", "aria-expanded": String(isOpen), onclick: open }, isOpen ? "fewer" : `${whole(all - PATTERNS_SHOWN)} more`),
       !node.follows.length && h("span", { class: "bmq-faint" }, "nothing"),
     );
   }

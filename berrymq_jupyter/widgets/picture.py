@@ -24,7 +24,7 @@ __all__ = ["picture"]
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 70, 710, 12, 190
 COLORS: Final = ("#1299fb", "#995600", "#5ba31d", "#ff29c0", "#1c877e", "#7f16a9", "#808080", "#bb8800")
-"""The colours of lines, in their order; then they repeat."""
+"""The colours of lines by their marks; then they repeat."""
 GREY: Final = "#808080"
 """The colour of texts and axes: legible on light and dark pages."""
 LISTED: Final = 6
@@ -42,14 +42,14 @@ def picture(chart: Chart) -> str:
     lines = [line for line in chart.lines.values() if any(map(isfinite, line.values))]
     if not lines:
         return ""
-    columns = [(line, places(line), line.visible(0, len(line.values))) for line in lines]
+    columns = [(line, places(line), in_order(line)) for line in lines]
     right = max(xs[index] for _, xs, chosen in columns for index in chosen)
     left = min(xs[index] for _, xs, chosen in columns for index in chosen)
     finite = [line.values[i] for line, _, chosen in columns for i in chosen if isfinite(line.values[i])]
     low, high = min(finite), max(finite)
     parts = [axis(low, high, left, right, by_time=chart.x is None)]
     for number, (line, xs, chosen) in enumerate(columns):
-        color = COLORS[number % len(COLORS)]
+        color = COLORS[line.mark % len(COLORS)]
         points = [(scaled(xs[i], left, right, LEFT, RIGHT), line.values[i]) for i in chosen]
         course = path([(x, scaled(y, low, high, BOTTOM, TOP)) for x, y in points])
         parts.append(f'<path d="{course}" fill="none" stroke="{color}" stroke-width="1.5"/>')
@@ -68,6 +68,11 @@ def picture(chart: Chart) -> str:
 def places(line: Line) -> Sequence[float]:
     """Return the coordinates of a line's points: values of the x field, else times in milliseconds."""
     return line.x or line.times
+
+
+def in_order(line: Line) -> list[int]:
+    """Return the indexes of a line's points from left to right, thinned out."""
+    return sorted(line.visible(), key=places(line).__getitem__)
 
 
 def name(line: Line) -> str:

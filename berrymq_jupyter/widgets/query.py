@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from berrymq import Message
 
-__all__ = ["Query", "QueryError", "Term", "parse"]
+__all__ = ["AnyQuery", "Query", "QueryError", "Term", "parse", "split_any"]
 
 Kind = Literal["id", "from", "compare", "regex", "text"]
 
@@ -56,6 +56,8 @@ SEARCHED: Final = 20_000
 """Characters of a payload's one-line form to which a regular expression is applied."""
 CACHED: Final = 10_000
 """The limit of identifiers for which a result is remembered by each test."""
+OR: Final = "OR"
+"""Stands between queries of which one suffices."""
 ORDER: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -296,6 +298,47 @@ class Query:
             if bool(found) is negated:
                 return False
         return True
+
+
+class AnyQuery:
+    """Queries of which one suffices, as alerts have them: ``loss>1 OR *:error``. Else as `Query`.
+
+    Raises:
+        QueryError: one of them can't be read, or is empty.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.queries = list(map(Query, split_any(text)))
+
+    @property
+    def partly(self) -> int:
+        """Payloads that were too large to be searched as a whole."""
+        return sum([query.partly for query in self.queries])
+
+    def __bool__(self) -> bool:
+        return any(self.queries)
+
+    def __call__(self, message: Message) -> bool:
+        """Return whether one of them holds."""
+        return any(query(message) for query in self.queries)
+
+
+def split_any(text: str) -> list[str]:
+    """Return the queries between the words ``OR`` of a text; in quotation marks it is none.
+
+    Raises:
+        QueryError: the text can't be read, or there is nothing beside an ``OR``.
+    """
+    parts, start = [], 0
+    for term in parse(text):
+        if text[slice(*term.span)] == OR:
+            parts.append(text[start : term.span[0]])
+            start = term.span[1]
+    parts.append(text[start:])
+    if len(parts) > 1 and not all(map(str.strip, parts)):
+        raise QueryError(f"a query is missing beside {OR}", (0, len(text)))
+    return parts
 
 
 def test_of(term: Term) -> Callable[[Message], bool | None]:

@@ -15,12 +15,15 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from itertools import islice
 from math import prod
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from .arrays import is_numeric_array, range_text
 from .libraries import HOSTILE, is_array
@@ -34,6 +37,7 @@ __all__ = [
     "Short",
     "argument_parts",
     "arguments",
+    "cell",
     "cut",
     "error_text",
     "payload_items",
@@ -65,6 +69,9 @@ SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 RANGED: Final = 4096
 """The limit of items of an array whose range is part of its line."""
 
+READABLE: Final = (date, time, timedelta, Decimal, UUID)
+"""Types whose `str` says all that their `repr` does."""
+
 VERY_SLOW: Final = 0.25
 """The seconds from which a single call counts as `STRIKES`."""
 STRIKES: Final = 3
@@ -95,6 +102,29 @@ def summary(value: object, limit: int = 200) -> str:
     except HOSTILE:
         text = f"<{type_name(value)} that cannot be shown>"
     return cut(shown(text), limit)
+
+
+def cell(value: object, limit: int) -> str:
+    """Return `value` as a cell of a table shows it: text, moments and the like as they read, else a summary.
+
+    Args:
+        value: anything.
+        limit: in characters.
+    """
+    if type(value) is str:
+        return shown(cut(value, limit))
+    try:
+        if isinstance(value, READABLE) or is_scalar(value):
+            return cut(shown(str(value)), limit)
+    except HOSTILE:
+        pass
+    return summary(value, limit)
+
+
+def is_scalar(value: object) -> bool:
+    """Return whether `value` is a single value of numpy or pandas, such as a moment or an interval."""
+    package = str(type(value).__module__).partition(".")[0]
+    return package in ("numpy", "pandas") and not hasattr(value, "__len__")
 
 
 def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int = 200) -> str:

@@ -30,7 +30,7 @@ __all__ = ["FAIR", "Older", "Removed", "Reserve"]
 FAIR: Final = 1000
 """Messages kept for each identifier, as long as that many fit for each."""
 MOST_IDENTIFIERS: Final = 10_000
-"""Of further ones nothing is kept here."""
+"""Of further ones nothing is kept here, nor of more than there may be messages."""
 
 
 class Older:
@@ -113,8 +113,7 @@ class Reserve:
             skipped: identifiers of which only the messages in `weights` were weighed: others are not kept.
         """
         newest = self.newest
-        for name in counts.keys() - newest.keys():
-            self.begin(name, Identifier.parse(name))
+        self.begin_all(counts.keys() - newest.keys())
         found: dict[str, list[tuple[int, Message]]] = {}
         wanted: dict[str, int] = {}  # how many are still to be found, from the newest on
         for name in counts.keys() & newest.keys():
@@ -148,20 +147,26 @@ class Reserve:
         if self.heavy:
             self.share()
 
+    def begin_all(self, names: AbstractSet[str]) -> None:
+        """Have buffers for new identifiers, as far as there is room."""
+        if self.keep or not self.is_full():
+            for name in names:
+                self.begin(name, Identifier.parse(name))
+
     def begin(self, name: str, identifier: Identifier) -> deque[tuple[int, Message]] | None:
         """Return the buffer of a new identifier; None if there are too many.
 
         Patterns are tried in the order of `keep`; the first that matches counts.
         """
         if len(self.newest) >= MOST_IDENTIFIERS:
-            return None
+            return None  # whatever `keep` says
         for pattern, number in self.keep:
             if pattern.matches(identifier):
                 self.fixed.add(name)
                 return self.newest.setdefault(name, deque(maxlen=number))
-        others = len(self.newest) - len(self.fixed) + 1
-        if others > MOST_IDENTIFIERS:
+        if self.is_full():
             return None
+        others = len(self.newest) - len(self.fixed) + 1
         if others * self.fair > self.most:
             self.fair = max(1, self.most // (2 * others))
             for other in self.newest.keys() - self.fixed:
@@ -169,6 +174,10 @@ class Reserve:
                 self.evicted.add(other)
             self.removed += 1
         return self.newest.setdefault(name, deque(maxlen=self.fair))
+
+    def is_full(self) -> bool:
+        """Return whether there is room for no further identifier that is not fixed."""
+        return len(self.newest) >= MOST_IDENTIFIERS or len(self.newest) - len(self.fixed) >= self.most
 
     def share(self) -> None:
         """Drop the oldest large payloads of each identifier that has more than its share, but the newest.

@@ -7,19 +7,24 @@ payload, changes, alert, past, delay]``, which ``wire.ts`` reads.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from .query import Query
-from .render import Short, argument_parts, cut, payload_items
+from .query import AnyQuery, Query
+from .render import Short, argument_parts, arguments, cut, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
+
     from berrymq import Message
 
     from .rows import Rows, Snapshot
 
-__all__ = ["Selection", "rounded", "row"]
+__all__ = ["Alarming", "Selection", "rounded", "row", "short_arguments"]
 
 SUMMARY: Final = 240
 """Characters of a row's payload that are sent to a page."""
@@ -43,10 +48,13 @@ class Selection:
         paused_at: the number of the first row that is held back.
     """
 
+    reads: ClassVar[type[Query | AnyQuery]] = Query
+    """What makes a test of a query."""
+
     def __init__(self, rows: Rows, query: str = "", paused_at: int | None = None) -> None:
         self.rows = rows
         self.window = Window(rows)
-        self.query = Query("")
+        self.query = self.reads("")
         self.paused_at = paused_at
         """The number of the first row that a pause holds back."""
         self.edit: int | None = None
@@ -60,7 +68,7 @@ class Selection:
 
     def select(self, query: str) -> None:
         """Show only rows that pass `query`; raise `QueryError` if that is none."""
-        self.query = Query(query)
+        self.query = self.reads(query)
         self.window.select(self.query if self.query else None)
 
     def begin_again(self) -> None:
@@ -88,10 +96,10 @@ class Selection:
         test = self.query
         return [message for _, message in self.rows.snapshot().all() if test(message)]
 
-    def page(self, start: int, end: int, alarming: Query | None = None) -> list[list[Any]]:
+    def page(self, start: int, end: int, alarming: Query | AnyQuery | None = None) -> list[list[Any]]:
         """Return the rows at some places as they are sent to a page, marked if they pass `alarming`."""
         found = self.window.page(start, min(end, self.end))
-        before = predecessors(found, self.rows.snapshot())
+        before = predecessors(found, self.rows.snapshot(), self.rows.reserve.newest)
         delays = self.rows.latencies.delays
         return [
             row(
@@ -103,7 +111,7 @@ class Selection:
             for entry in found
         ]
 
-    def update(self, everything: bool, alarming: Query | None = None) -> dict[str, Any]:
+    def update(self, everything: bool, alarming: Query | AnyQuery | None = None) -> dict[str, Any]:
         """Return the newest rows, and the state.
 
         Args:
@@ -125,6 +133,12 @@ class Selection:
             "heldBack": None if self.paused_at is None else self.rows.end - self.paused_at,
             "rows": self.page(max(end - TAIL, known), end, alarming),
         }
+
+
+class Alarming(Selection):
+    """The messages that raise an alert, for which there may be several queries."""
+
+    reads = AnyQuery
 
 
 def row(
@@ -162,26 +176,46 @@ def row(
     ]
 
 
-def predecessors(found: list[tuple[int, int, Message]], kept: Snapshot) -> dict[int, Message]:
+def predecessors(
+    found: list[tuple[int, int, Message]],
+    kept: Snapshot,
+    newest: Mapping[str, deque[tuple[int, Message]]],
+) -> dict[int, Message]:
     """Return the previous message of the same identifier and source, where it is found soon.
-
-    It walks backwards once, for all rows together. A row is ``waiting`` until a message of its key is found.
 
     Args:
         found: place, number and message of each row, in order.
-        kept: where to look.
+        kept: where to look for those of rows that are not among the newest of their identifier.
+        newest: the newest messages of each identifier with their numbers, in order.
 
     Returns:
         By the number of the row.
     """
     before: dict[int, Message] = {}
-    if not found:
-        return before
-    rows = {number for _, number, _ in found}
+    rows: dict[str, set[int]] = {}
+    for _, number, message in found:
+        rows.setdefault(message.id, set()).add(number)
+    for name, numbers in rows.items():
+        before |= _previous(islice(reversed(newest.get(name, ())), LOOK_BACK), numbers)
+    rest = {number for _, number, _ in found} - before.keys()
+    if rest:
+        last = max(rest)
+        older = range(last, max(kept.first, last - LOOK_BACK) - 1, -1)
+        before |= _previous(((number, kept.get(number)) for number in older), rest)
+    return before
+
+
+def _previous(messages: Iterable[tuple[int, Message | None]], rows: AbstractSet[int]) -> dict[int, Message]:
+    """Return the previous message of the same identifier and source of each row.
+
+    Args:
+        messages: with their numbers, the newest first; None for those that are gone.
+        rows: the numbers of rows.
+    """
+    before: dict[int, Message] = {}
     waiting: dict[tuple[str, str | None], int] = {}
-    last, first = found[-1][1], found[0][1]
-    for number in range(last, max(kept.first, last - LOOK_BACK) - 1, -1):
-        message = kept.get(number)
+    first = min(rows)
+    for number, message in messages:
         if message is None:
             continue
         key = (message.id, message.source)
@@ -234,6 +268,12 @@ def step(old: object, new: object) -> str:
         return ""
     text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else f"{size:.3g}"
     return ("▲" if difference > 0 else "▼") + text
+
+
+def short_arguments(message: Message, limit: int = 200) -> str:
+    """Return a payload with floats shortened, in at most `limit` characters."""
+    kwargs = {key: rounded(item) for key, item in message.kwargs.items()}
+    return arguments(rounded(message.args), kwargs, limit)
 
 
 def rounded(value: Any, depth: int = ROUNDED_DEPTH) -> Any:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SIDE", "Picture", "bars", "curve", "heat_map", "is_image", "pixels", "thumbnail"]
+__all__ = ["LARGE_SIDE", "SIDE", "Picture", "bars", "curve", "heat_map", "is_image", "pixels", "thumbnail"]
 
 SIDE: Final = 48
 """The greatest width or height of a picture in pixels of its own."""
+LARGE_SIDE: Final = 192
+"""The same of an image that its user looks at."""
 MOST_DECODED: Final = 8_000_000
 """The limit of pixels of an image that has not been decoded yet, such as one that came over a link."""
 LEVELS: Final = 255
@@ -138,13 +140,19 @@ def is_image(value: Any) -> bool:
     return library is not None and isinstance(value, library.Image)
 
 
-def thumbnail(image: Any, words: str) -> Picture | None:
-    """Return an image of PIL made small; None if it is too large for that."""
+def thumbnail(image: Any, words: str, side: int = SIDE) -> Picture | None:
+    """Return an image of PIL made small; None if it is too large for that.
+
+    Args:
+        image: of any mode.
+        words: say what it shows.
+        side: the greatest width or height, in its own pixels.
+    """
     width, height = image.size
     waiting = bool(getattr(image, "tile", None))
     if not width * height or (waiting and width * height > MOST_DECODED):
         return None
-    scale = min(1.0, SIDE / max(width, height))
+    scale = min(1.0, side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = image.resize(size, 0)  # 0: the nearest pixel, which looks at no others
     return pixels(size[0], small.convert("RGBA").tobytes(), 4, words)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from .kinds import kind_of_form
 from .render import HOSTILE, cut, shown, summary, type_name
+from .thumbnails import is_image
 
 __all__ = ["Payload", "difference", "kind_of", "long_text", "node", "resolve"]
 
@@ -155,7 +156,7 @@ def children_of(value: Any) -> Children:
 
 
 def foreign_children(value: Any) -> Children:
-    """Return the columns of a table, the rows of an array, or the attributes of an object."""
+    """Return the columns of a table, the rows of an array, or the attributes of an object but an image."""
     columns, shape = getattr(value, "columns", None), getattr(value, "shape", None)
     if isinstance(shape, tuple) and columns is not None and hasattr(value, "__getitem__"):
         return len(columns), ((str(column), value[column]) for column in columns)
@@ -165,7 +166,7 @@ def foreign_children(value: Any) -> Children:
         rows = getattr(value, "iloc", value)
         return int(shape[0]), ((str(index), rows[index]) for index in range(int(shape[0])))
     attributes = getattr(value, "__dict__", None)
-    if type(attributes) is not dict:
+    if type(attributes) is not dict or is_image(value):
         return 0, iter(())
     return len(attributes), iter(list(attributes.items()))
 

@@ -156,6 +156,8 @@ export interface ChartBody {
   tracks: [id: string, field: string[]][];
   /** The labels of the field that says where points stand. */
   x: string[] | null;
+  /** When the first point of all was, in ms since 1970. */
+  begin: number;
   /** Lines that are more than a chart has. */
   leftOut: number;
   lines: ChartLine[];
@@ -168,6 +170,8 @@ export interface ChartLine {
   id: string;
   field: string[];
   source: string | null;
+  /** The number of its colour. */
+  mark: number;
   count: number;
   numbers: number[];
   times: number[];

@@ -106,6 +106,27 @@ def test_nodes_are_found_and_sorted(notebooks, theme):
     expect(names).to_have_count(13)
 
 
+def test_all_that_a_node_follows_is_found_and_can_be_opened(notebooks):
+    follows = "infos[2].follows = tuple(f'chan{n}:*' for n in range(500))"
+    notebook = notebooks.create("many", [MANY.replace("passed = 0", f"{follows}\npassed = 0", 1)])
+    notebook.run(0)
+    view = notebook.output(0).locator(".bmq-network")
+    rows = view.locator(".bmq-nodes tbody tr")
+    row = rows.filter(has_text="experiment_1_")
+    expect(row.locator(".bmq-pattern")).to_have_count(8)
+    view.get_by_role("searchbox", name="Find nodes").fill("chan383")
+    expect(rows).to_have_count(1)
+    expect(row.locator(".bmq-pattern").first).to_have_text("chan383:*")
+    row.get_by_role("button", name="492 more").press("Enter")
+    assert row.locator(".bmq-pattern").count() > 380
+    row.get_by_role("button", name="fewer").press("Enter")
+    expect(row.locator(".bmq-pattern")).to_have_count(8)
+    expect(row.get_by_role("button", name="more")).to_be_focused()
+    view.get_by_role("searchbox", name="Find nodes").fill("chan499")
+    expect(view).to_contain_text("Not searched: 116 patterns that nodes follow beyond the first.")
+    assert violations(notebook.page, ".bmq-network") == []
+
+
 def test_a_very_narrow_one_is_the_table_alone(notebooks):
     notebook = notebooks.create("many", [MANY])
     notebook.run(0)

@@ -513,7 +513,7 @@ def test_a_chart_has_several_lines_that_its_user_turns_off_smooths_and_zooms(tra
     plot = chart.get_by_role("img")
     plot.focus()
     trained.press("Home")
-    expect(trained.said).to_contain_text("loss1")
+    expect(trained.said).to_have_text("#1, loss 1, opts.lr 0.1")
     trained.press("+")
     expect(trained.button("Whole")).to_be_enabled()
     trained.press("0")

@@ -4,7 +4,7 @@ import pytest
 
 from berrymq import Message
 from berrymq_jupyter.widgets.follow_cell import follow_cell
-from berrymq_jupyter.widgets.query import Query, QueryError
+from berrymq_jupyter.widgets.query import AnyQuery, Query, QueryError
 
 MESSAGES = [
     Message.make("train:epoch", (1,), {"loss": 0.5, "name": "a|b"}),
@@ -25,6 +25,8 @@ MESSAGES = [
         ('"ü x" from:worker*', "%%follow *:*"),
         ('version="5" -loss=5', "%%follow *:*"),
         ("0=2|7 loss<inf", "%%follow *:*"),
+        ("loss>1 OR *:error from:far", "%%follow *:*"),
+        ("train:* OR note:add", "%%follow *:*"),
     ],
 )
 def test_the_cell_runs_for_what_passes_the_query(query, head, capsys):
@@ -35,7 +37,7 @@ def test_the_cell_runs_for_what_passes_the_query(query, head, capsys):
         if own(message):
             exec("\n".join(body), {"message": message})
     shown = capsys.readouterr().out.splitlines()
-    assert shown == [repr(message) for message in MESSAGES if Query(query)(message)]
+    assert shown == [repr(message) for message in MESSAGES if AnyQuery(query)(message)]
     assert shown
 
 

@@ -435,10 +435,25 @@ def test_a_chart_is_drawn_from_a_cell(page, bus, log):
         ["test:run", ["metrics", "val", "loss"]],
         ["test:other", ["0"]],
     ]
-    assert body["x"] is None
+    assert body["x"] == ["0"]  # as it was
+    assert body["lines"][-1]["x"] == [3.0]
+    log.chart("test:other", 0, x="loss")
+    assert page.wait(lambda body: body["t"] == "chart" and body["x"] == ["loss"], start)
     log.chart("test:run")
     log.chart("test:other")
     page.wait(lambda body: body["t"] == "chart" and body["tracks"] == [], start)
+
+
+def test_a_part_of_a_chart_by_a_field_is_asked_for(page, bus, log):
+    for number in range(3_000):
+        bus.twitter("test:run", number / 10, loss=number % 5)
+    page.update(lambda body: body["total"] == 3_000)
+    page.ask("chart", t="chart", tracks=[["test:run", ["loss"]]], x=["0"])
+    body = page.ask("chart", t="look", byTime=False, window=[150, 151], last="")
+    assert body["lines"][0]["x"] == [number / 10 for number in range(1_499, 1_512)]
+    body = page.ask("chart", t="look", byTime=False, window=[float("nan"), float("inf")], last="")
+    assert body["lines"][0]["x"][0] == 0
+    assert len(body["lines"][0]["x"]) > 500
 
 
 def test_a_page_that_opens_gets_the_chart(page, bus, log):
@@ -698,6 +713,7 @@ def test_rows_show_numbers_with_four_significant_digits(page, bus):
     bus.twitter("test:run", 1 / 3, [2e-9 / 3, 0.5], loss={"a": 100000 / 3}, many=1e20)
     body = page.update(lambda body: body["total"] == 1)
     assert body["rows"][0][5] == "0.3333, [6.667e-10, 0.5], loss={'a': 3.333e+04}, many=1e+20"
+    assert page.view.form().rows[0][3] == body["rows"][0][5]
     assert "0.3333333333333333" in page.ask("detail", t="detail", number=0)["code"]
 
 
@@ -707,6 +723,19 @@ def test_text_of_several_lines_is_known_as_such(page, bus):
     first, second = (child for _, child in page.ask("detail", t="detail", number=0)["tree"]["c"])
     assert ("lines" in first, second["lines"]) == (False, True)
     assert page.ask("text", t="text", number=0, path=[1])["text"] == "Traceback\n  File"
+
+
+def test_an_alert_may_have_several_reasons(page, bus, log):
+    page.ask("alerted", t="alert", query="loss>1 OR *:error")
+    for name, loss in (("test:run", 0.5), ("test:run", 2), ("test:error", 0), ("test:run", 0)):
+        bus.twitter(name, loss=loss)
+    body = page.update(lambda body: body["total"] == 4)
+    assert [row[7] for row in body["rows"]][-4:] == [0, 1, 1, 0]
+    assert (body["alert"]["query"], body["alert"]["count"]) == ("loss>1 OR *:error", 2)
+    for wrong in ("loss>1 OR", "OR a:b", "a:b OR loss>"):
+        assert page.ask("problem", t="alert", query=wrong)["field"] == "alert"
+    log.alert('"OR"')
+    assert page.update(lambda body: body["alert"] and body["alert"]["query"] == '"OR"')["alert"]["count"] == 0
 
 
 def test_the_rate_is_that_of_all_messages_those_that_came_too_fast_included(bus, monkeypatch):
@@ -720,6 +749,28 @@ def test_the_rate_is_that_of_all_messages_those_that_came_too_fast_included(bus,
         log.state.absorb(1.5)
     assert log.state.rows.missed == 900
     assert 400 < log.state.counts.rate.value < 1_000 / 1.5
+    log.close()
+
+
+def test_the_end_of_a_search_reaches_the_page_of_a_quiet_log(bus, monkeypatch):
+    log = MessageLog(bus=bus, maxlen=60_000)
+    page = FakePage(log)
+    for number in range(50_000):
+        bus.twitter("test:run", number)
+    page.update(lambda body: body["total"] == 50_000)
+    pump.remove(log)
+    with log.guard:
+        for second in range(60):  # the rates fall
+            log.absorb(monotonic() + 10 + second)
+        log.update(False)
+        log.filter("/^4$/")
+        told = []
+        while not told or log.state.unsearched:
+            log.absorb(monotonic() + 100)
+            told.append(log.update(False))
+    assert len(told) > 2
+    assert all(told)
+    assert (told[-1]["unsearched"], told[-1]["range"][1] - told[-1]["range"][0]) == (0, 1)
     log.close()
 
 

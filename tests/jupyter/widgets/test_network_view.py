@@ -24,11 +24,17 @@ class FakeNode:
         self.passed = {}
         self.answers = True
         self.held = {}
+        self.follows = None
 
     def nodes(self):
         return [
             SimpleNamespace(
-                id=name, name=name, room=None, hub=name == "hub", here=name == self.id, follows=(f"{name}:*",)
+                id=name,
+                name=name,
+                room=None,
+                hub=name == "hub",
+                here=name == self.id,
+                follows=self.follows or (f"{name}:*",),
             )
             for name in self.names
         ]
@@ -151,6 +157,18 @@ def test_a_cut_and_a_node_that_left_are_shown(node, bus):
     state.look(2.0)
     assert len(state.picture["nodes"]) == 3
     assert len(state.flows) == 4
+
+
+def test_few_nodes_list_more_of_what_they_follow_than_many(node, bus, monkeypatch):
+    node.follows = tuple(f"n{number}:run" for number in range(60))
+    state = NetworkState(bus)
+    state.look(0.0)
+    here = state.picture["nodes"][0]
+    assert (len(here["follows"]), here["followsMore"]) == (60, 0)
+    monkeypatch.setattr(module, "MOST_FOLLOWED", 100)
+    state.look(1.0)
+    here = state.picture["nodes"][0]
+    assert (len(here["follows"]), here["followsMore"]) == (50, 10)
 
 
 def test_very_many_nodes_are_bounded(node, bus, monkeypatch):

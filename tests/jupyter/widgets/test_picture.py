@@ -30,6 +30,14 @@ def test_it_has_a_course_for_each_line_open_at_gaps():
     assert "t:run <b> from two" in "".join(drawn(html).itertext())
 
 
+def test_a_course_runs_from_left_to_right():
+    chart = Chart([Track("t:run", ("loss",))], x=("0",))
+    chart.feed((at, Message.make("t:run", (x,), {"loss": x})) for at, x in enumerate([3, 1, 2]))
+    course = list(drawn(picture(chart)).iter(PATH))[1].get("d")
+    xs = [float(x) for x in re.findall(r"[ML]([\d.]+)", course)]
+    assert xs == sorted(xs)
+
+
 def test_nothing_and_one_point_are_no_trouble():
     chart = Chart([Track("t:run", ("0",))], x=("0",))
     assert picture(chart) == ""

@@ -60,6 +60,18 @@ def test_many_identifiers_share_the_room():
     assert len({message.id for _, message in rows.snapshot().all()}) == 50
 
 
+def test_of_more_identifiers_than_messages_fit_the_first_keep_theirs():
+    rows = Rows(100, 10**9)
+    for number in range(0, 2000, 10):
+        for place in range(number, number + 10):
+            put(rows, f"n{place}:run", place)
+        rows.absorb()
+    reserve = rows.reserve
+    assert sum(map(len, reserve.newest.values())) <= 100
+    assert len(rows) <= 200
+    assert reserve.removed < 20  # each time all are gone through
+
+
 def test_large_payloads_are_not_kept_beyond_the_limit():
     rows = Rows(100, 1_000_000)
     for _ in range(50):

@@ -53,6 +53,23 @@ def test_the_message_before_may_be_one_that_is_not_shown():
     assert steps(selection) == [[[3, "▲3"]], [[3, "▲3"]]]
 
 
+def test_much_may_lie_between_a_row_and_the_message_before():
+    rows = Rows(100_000, 10**9)
+    selection = Selection(rows, "a:run")
+    for number in range(20):
+        put(rows, ("a:run", (number * 2.0,), {}), *[("noise:run", (1,), {})] * 1_500)
+    selection.window.advance(10)
+    assert [bool(step) for step in steps(selection)] == [False] + [True] * 19
+
+
+def test_an_older_row_than_the_newest_of_its_identifier_has_its_change_too():
+    rows = Rows(10_000, 10**9)
+    selection = Selection(rows)
+    put(rows, *(("a:run", (number * 2.0,), {}) for number in range(5_000)))
+    assert len(rows.reserve.newest["a:run"]) == 1_000
+    assert [row[6] != [] for row in selection.page(0, 100)] == [False] + [True] * 99
+
+
 def test_a_row_shows_whether_it_is_an_alert_and_whether_the_hub_had_retained_it():
     rows = Rows(100, 10**9)
     selection = Selection(rows)

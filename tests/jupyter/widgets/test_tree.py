@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from PIL import Image
 
 from berrymq_jupyter.widgets import tree
 from berrymq_jupyter.widgets.tree import Payload, difference, long_text, node, resolve
@@ -45,6 +46,7 @@ def test_a_payload_is_a_tree_of_its_arguments():
         ({"a": 1, 2: 3}, "map", ["a", "2"]),
         (Job("n", []), "object", ["name", "parts"]),
         (Thing(), "object", ["a"]),
+        (Image.new("RGB", (2, 2)), "object", []),
         (Thing, "object", []),
     ],
 )
