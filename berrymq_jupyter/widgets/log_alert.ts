@@ -13,11 +13,13 @@ const BEEP_SECONDS = 0.15;
 /** What one may write before the query, for the field is called so. */
 const WHEN = /^\s*when\s+(?=\S)/i;
 
-export function createAlert(store: LogStore) {
-  const query = h("input", { class: "bmq-field", "aria-label": "Alert when", placeholder: "loss>1, or *:error", spellcheck: "false", oninput: () => complaint.say("") });
+/** @param onOpen called with the number of the message to show */
+export function createAlert(store: LogStore, onOpen: (number: number) => void) {
+  const query = h("input", { class: "bmq-field", "aria-label": "Alert when", placeholder: "loss>1 OR *:error", spellcheck: "false", oninput: () => complaint.say("") });
   const complaint = createComplaint(query, `${uniquePrefix()}-alert`);
   const notify = h("input", { type: "checkbox", onchange: choose });
   const sound = h("input", { type: "checkbox", onchange: choose });
+  const latest = h("button", { type: "button", class: "bmq-link bmq-latest", hidden: true, onclick: openLatest });
   const form = h(
     "form",
     { class: "bmq-popup", hidden: true, onsubmit: submit },
@@ -25,6 +27,7 @@ export function createAlert(store: LogStore) {
     h("div", { class: "bmq-popup-row" }, query, h("button", { class: "bmq-button bmq-primary" }, "Set alert")),
     h("div", { class: "bmq-popup-row bmq-popup-more" }, h("label", { class: "bmq-check" }, notify, "Notification"), h("label", { class: "bmq-check" }, sound, "Sound")),
     h("div", { class: "bmq-popup-row bmq-popup-more" }, button("copy", "Copy as %%follow cell", () => store.request({ t: "cell", query: query.value.replace(WHEN, "") }), { class: "bmq-button bmq-primary", title: "Copy a cell that runs its code for each message that passes the query" })),
+    latest,
     complaint.element,
   );
   const badge = h("span", { class: "bmq-badge", hidden: true });
@@ -42,10 +45,23 @@ export function createAlert(store: LogStore) {
     open.setAttribute("aria-expanded", String(visible));
     complaint.say("");
     if (!visible) return;
+    showLatest();
     query.value = store.state?.alert?.query ?? "";
     query.select();
     query.focus();
     seen();
+  }
+
+  function showLatest() {
+    const alert = store.state?.alert;
+    latest.hidden = alert?.number == null;
+    setText(latest, `Show the latest: ${safe(alert?.latest ?? "")}`);
+  }
+
+  function openLatest() {
+    const number = store.state?.alert?.number;
+    show(false);
+    if (number != null) onOpen(number);
   }
 
   /** Mark the matches so far as seen, and reset the badge: opening the form shows them. */

@@ -213,15 +213,15 @@ class LogState:
         self.alert = Alarming(self.rows, query) if query.strip() else None
 
     def alerts(self) -> dict[str, Any] | None:
-        """Return the query of the alert, how many messages came since it was set, and the latest of them."""
+        """Return the query of the alert, the count of its messages, and number and text of the latest."""
         alert = self.alert
         if alert is None:
             return None
         window = alert.window
         latest = window.page(window.end - 1, window.end)
-        message = latest[0][2] if latest and window.end > 0 else None
+        number, message = latest[0][1:] if latest and window.end > 0 else (None, None)
         text = f"{message.id} {arguments(message.args, message.kwargs)}" if message is not None else ""
-        return {"query": alert.query.text, "count": max(0, window.end), "latest": text}
+        return {"query": alert.query.text, "count": max(0, window.end), "number": number, "latest": text}
 
     def get(self, number: int) -> Message | None:
         """Return the message of that number, or None if it is not kept.

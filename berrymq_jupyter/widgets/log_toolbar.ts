@@ -15,17 +15,19 @@ export interface ToolbarOptions {
   onTurn(): boolean;
   /** Opens the log in a panel of its own. */
   onPanel(): void;
+  /** Called with the number of a message to show. */
+  onOpen(number: number): void;
   /** Which rows are selected together, as a request has it. */
   selection(): RowRange;
 }
 
-export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, selection }: ToolbarOptions) {
+export function createToolbar(store: LogStore, { onTree, onTurn, onPanel, onOpen, selection }: ToolbarOptions) {
   const follows = h("span", { class: "bmq-title" });
   const speed = h("span", { class: "bmq-total", title: "messages a second" });
   const filter = createQueryLine({ onQuery: (query, edit) => store.request({ t: "filter", query, edit }), known: store.known });
   const exporting = createExport(store, selection);
   const panel = button("whole", "Open in a panel", onPanel, { class: "bmq-button bmq-icon-only", hidden: true });
-  const alert = createAlert(store);
+  const alert = createAlert(store, onOpen);
   const pause = flip(button("pause", "Pause", flipPause));
   const order = flip(button("up", "Newest first", () => order.press(onTurn())));
   const treeButton = button("tree", "Identifiers", onTree, { class: "bmq-button bmq-icon-only", "aria-expanded": "true" });

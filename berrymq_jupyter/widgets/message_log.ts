@@ -64,7 +64,7 @@ function createView(store: LogStore) {
     look: () => store.memory.look.chart ?? {},
     onLook: (part) => store.memory.set({ chart: { ...store.memory.look.chart, ...part } }),
   });
-  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onPanel: openPanel, selection: () => grid.selection() });
+  const bar = createToolbar(store, { onTree: flipTree, onTurn: turn, onPanel: openPanel, onOpen: openDetail, selection: () => grid.selection() });
   const treeSplitter = createSplitter({
     label: "Width of the identifiers",
     pane: tree.element,

@@ -84,8 +84,8 @@ export interface LogState extends Shown {
   look: Look | null;
   /** The pinned messages; null if they are those that were sent last. */
   pins: Row[] | null;
-  /** What raises an alert, how many messages did so since that was set, and the latest of them. */
-  alert: { query: string; count: number; latest: string } | null;
+  /** What raises an alert, how many messages did so since that was set, and number and text of the latest of them. */
+  alert: { query: string; count: number; number: number | null; latest: string } | null;
 }
 
 /** Messages that are sent again: how many of them were, and how many followers failed at; with the latest error. */

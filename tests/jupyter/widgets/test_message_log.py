@@ -299,11 +299,14 @@ def test_an_alert_counts_what_comes_after_it_was_set(page, bus, log):
     page.update(lambda body: body["total"] == 1)
     page.ask("alerted", t="alert", query="loss>1")
     body = page.update(lambda body: body["alert"])
-    assert (body["alert"], body["rows"][0][7]) == ({"query": "loss>1", "count": 0, "latest": ""}, 1)
+    assert (body["alert"], body["rows"][0][7]) == (
+        {"query": "loss>1", "count": 0, "number": None, "latest": ""},
+        1,
+    )
     bus.twitter("test:run", loss=7)
     bus.twitter("test:run", loss=0)
     body = page.update(lambda body: body["alert"] and body["alert"]["count"] == 1)
-    assert body["alert"]["latest"] == "test:run loss=7"
+    assert (body["alert"]["latest"], body["alert"]["number"]) == ("test:run loss=7", 1)
     assert page.ask("problem", t="alert", query="loss>")["field"] == "alert"
     log.alert()
     page.update(lambda body: body["total"] == 3 and body["alert"] is None)
