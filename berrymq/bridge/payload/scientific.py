@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from .arrays import array_codec
 from .binary import from_base64
+from .columns import ZONE, short_text, zone_name
 from .images import image_codec
 from .registry import Codec
-from .tables import ZONE, short_text, table_codec, zone_name
+from .tables import table_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
