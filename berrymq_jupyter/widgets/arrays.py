@@ -31,6 +31,8 @@ BINS: Final = 32
 LEAST_BINNED: Final = 16
 """Fewer items than that have no histogram."""
 LEAST_DRAWN: Final = 2
+NARROW: Final = 6
+"""So many lines of a picture are kept of the shorter axis, if there are as many."""
 
 
 def is_numeric_array(value: Any) -> bool:
@@ -163,7 +165,7 @@ def array_picture(value: Any, side: int = SIDE) -> Picture | None:
     if is_sampled_array(value):
         if value.picture is None:
             return line_of(numpy, value.sample, "line through a sample")
-        value, of = value.picture, " of a sample"
+        value, of = in_proportion(numpy, value.picture, value.shape), " of a sample"
     axes = len(value.shape)
     if axes == 1:
         return line_of(numpy, value) if value.shape[0] >= LEAST_DRAWN else None
@@ -179,6 +181,18 @@ def array_picture(value: Any, side: int = SIDE) -> Picture | None:
     return heat_of(numpy, value[first], f"heat map of [{', '.join(map(str, first))}]{of}")
 
 
+def in_proportion(numpy: Any, picture: Any, shape: tuple[int, ...]) -> Any:
+    """Return a picture in the proportions of the array of which it is a sample."""
+    sides = shape[:2]
+    scale = min(1.0, 2 * SIDE / max(sides))
+    lengths = [max(round(side * scale), min(side, NARROW)) for side in sides]
+    places = [
+        numpy.linspace(0, have - 1, length).round().astype(int)
+        for have, length in zip(picture.shape[:2], lengths, strict=True)
+    ]
+    return picture[numpy.ix_(*places)]
+
+
 def line_of(numpy: Any, value: Any, words: str = "") -> Picture | None:
     """Return numbers in a row as a line."""
     step = -(-int(value.shape[0]) // POINTS)
@@ -191,7 +205,10 @@ def line_of(numpy: Any, value: Any, words: str = "") -> Picture | None:
 
 def heat_of(numpy: Any, value: Any, words: str) -> Picture | None:
     """Return a matrix as a heat map, from its lowest number to its highest."""
-    small = as_floats(numpy, value[thin(value.shape[0]), thin(value.shape[1])])
+    step = -(-max(map(int, value.shape)) // SIDE)  # the same for both axes, unless one is very short
+    small = as_floats(
+        numpy, value[tuple(slice(None, None, min(step, max(1, int(one) // NARROW))) for one in value.shape)]
+    )
     if small is None:
         return None
     good = numpy.isfinite(small)

@@ -79,8 +79,8 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
         log,
         h("label", { class: "bmq-smoothing-box" }, "Smoothing", smoothing, smoothingText),
         whole,
-        button("save", "PNG", savePng, { title: "Save as a PNG image" }),
-        button("save", "SVG", saveSvg, { title: "Save as an SVG image" }),
+        button("save", "PNG", savePng, { class: "bmq-button bmq-named", title: "Save as a PNG image" }),
+        button("save", "SVG", saveSvg, { class: "bmq-button bmq-named", title: "Save as an SVG image" }),
         button("close", "Close chart", onClose, { class: "bmq-button bmq-icon-only" }),
       ),
     ),
@@ -298,6 +298,7 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
       height: tall,
       class: "bmq-uplot",
       legend: { show: false },
+      padding: [null, axis === "time" ? 36 : 16, null, null], // where the last mark may have half of its text
       cursor: { y: false, points: { size: 7 }, dataIdx: (_, index, row) => (index ? nearest(table[0], table[index] ?? [], row) : row), drag: { x: true, y: false, setScale: true, dist: 5 }, focus: { prox: 30 } },
       focus: { alpha: 0.4 },
       scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1 } },
@@ -305,13 +306,13 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
         {
           stroke: soft, grid, ticks: grid, font,
           size: axis === "time" ? 48 : 36,
-          splits: (self, _, min, max) => ticks([min, max], (self.over.clientWidth || width) / (axis === "time" ? 90 : 70), axis),
+          splits: (self, _, min, max) => ticks([min, max], (inPage(self.bbox.width) || width) / (axis === "time" ? 90 : 70), axis),
           values: (_, splits) => tickTexts(splits, axis),
         },
         {
           stroke: soft, grid, ticks: grid, font,
           size: 62,
-          splits: (self, _, min, max) => verticalTicks([min, max], self.over.clientHeight || tall, isLog),
+          splits: (self, _, min, max) => verticalTicks([min, max], inPage(self.bbox.height) || tall, isLog),
           filter: (_, splits) => splits,
           values: (_, splits) => valueTexts(splits, isLog),
         },
@@ -583,6 +584,9 @@ export function createChart({ request, onClose, onPick, say, look: remembered, o
     },
   };
 }
+
+/** A length on the canvas in pixels of the page. */
+const inPage = (length: number) => length / devicePixelRatio;
 
 const keyOf = (line: ChartLine) => JSON.stringify([line.id, line.field, line.source]);
 

@@ -200,7 +200,9 @@ export function createGrid(store: LogStore, { onOpen, onEscape, onFilter, onExte
     setText(time.children[1], moment.slice(cut));
     setText(time.children[2], past ? " retained" : "");
     const older = newestFirst ? (place + 1 < range[1] ? store.row(place + 1)?.[TIME] : null) : before;
-    const isNewDay = row !== undefined && older != null && !sameDay(older, row[TIME]);
+    // The oldest row stands below nothing: it is compared with today.
+    const beside = older ?? (place === range[0] ? Date.now() : null);
+    const isNewDay = row !== undefined && beside !== null && !sameDay(beside, row[TIME]);
     element.classList.toggle("bmq-new-day", isNewDay);
     element.dayLine.hidden = !isNewDay;
     setText(element.dayLine, isNewDay ? shortDay(row[TIME]) : "");

@@ -274,9 +274,8 @@ function standing(state: LogState, isLate: boolean) {
 
 /** Which of the two bounds made messages go. */
 function limit(state: LogState) {
-  return state.kept < state.maxlen
-    ? `payloads are kept up to ${whole(Math.round(state.maxBytes / 1e6))} MB`
-    : `the newest ${whole(state.maxlen)} are kept`;
+  if (state.kept < state.maxlen) return `payloads are kept up to ${whole(Math.round(state.maxBytes / 1e6))} MB`;
+  return `the newest ${whole(state.maxlen)}${state.kept > state.maxlen ? ", and the newest of each identifier," : ""} are kept`;
 }
 
 /** Announces the number of messages to screen readers, when it has not changed for a while. */

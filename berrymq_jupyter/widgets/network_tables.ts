@@ -59,7 +59,8 @@ function createTable<T>(name: string, columns: Column<T>[], key: (row: T) => str
       const isUp = (columns[index].kind === "bmq-number") === isTurned;
       setAttributes(head, { "aria-sort": index !== sorted ? null : isUp ? "ascending" : "descending" });
     });
-    setText(caption, `${name} (${whole(all.length + left)})`);
+    const number = whole(all.length + left);
+    setText(caption, `${name} (${found.length < all.length ? `${whole(found.length)} of ${number}` : number})`);
     const rows = found.toSorted(compare).slice(0, SHOWN);
     const there = new Set(rows.map(key));
     for (const [id, row] of shown) {

@@ -39,6 +39,7 @@ __all__ = [
     "arguments",
     "cell",
     "cut",
+    "digits",
     "error_text",
     "payload_items",
     "shown",
@@ -72,6 +73,9 @@ RANGED: Final = 4096
 READABLE: Final = (date, time, timedelta, Decimal, UUID)
 """Types whose `str` says all that their `repr` does."""
 
+PLAIN: Final = 999_999.5
+"""Numbers below that are written without an exponent."""
+
 VERY_SLOW: Final = 0.25
 """The seconds from which a single call counts as `STRIKES`."""
 STRIKES: Final = 3
@@ -82,11 +86,20 @@ slow_types: dict[type, int] = {}
 """The number of slow calls in a row of the ``repr`` of each class."""
 
 
+def digits(value: float, count: int) -> str:
+    """Return a number with `count` significant digits, and with all before the point up to a million."""
+    is_long = 10**count <= abs(value) < PLAIN
+    return f"{value:.0f}" if is_long else f"{value:.{count}g}"
+
+
 class Short(float):
-    """A float that is shown with four significant digits, or exactly if that is no longer."""
+    """A float that is shown with four significant digits, or exactly if that is no longer.
+
+    Below a million no digit before the point is left out.
+    """
 
     def __repr__(self) -> str:
-        text, short = float.__repr__(self), f"{float(self):.4g}"
+        text, short = float.__repr__(self), digits(float(self), 4)
         return text if len(text) <= len(short) + len(".0") and float(short) == self else short
 
 

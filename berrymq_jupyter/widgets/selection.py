@@ -12,7 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .query import AnyQuery, Query
-from .render import Short, argument_parts, arguments, cut, payload_items
+from .render import Short, argument_parts, arguments, cut, digits, payload_items
 from .window import Window
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def step(old: object, new: object) -> str:
         return ""
     if not size or not isfinite(size) or (difference == 1 and type(new) is int):
         return ""
-    text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else f"{size:.3g}"
+    text = f"{size:.0f}" if type(difference) is int and size < 1_000_000 else digits(size, 3)
     return ("▲" if difference > 0 else "▼") + text
 
 

@@ -472,6 +472,14 @@ class TestPictures:
         assert value.picture[height - 1, 0].tolist() == [200, 0, 0]
         assert form_of(value)["pictures"][0][3] == "image of a sample"
 
+    @pytest.mark.parametrize(
+        "array", [np.ones((1_200, 1_600, 3), "u1"), np.ones((600, 2_000)), np.ones((200_000, 3))]
+    )
+    def test_a_picture_keeps_the_proportions(self, shown_of, array):
+        _, width, height, _ = form_of(shown_of(array))["pictures"][0]
+        wanted = array.shape[1] / array.shape[0]
+        assert width / height == pytest.approx(max(wanted, 3 / 48), rel=0.15)
+
     def test_very_large_frames_too(self, shown_of, pulled):
         frame = np.zeros((2_160, 3_840, 4), np.uint8)
         frame[1_080:, 1_920:] = (1, 2, 3, 255)

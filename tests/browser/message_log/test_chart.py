@@ -40,6 +40,27 @@ DRAWN = """
 """
 
 
+RECORD = """
+() => {
+    const draw = CanvasRenderingContext2D.prototype.fillText;
+    window.drawn = [];
+    CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        const place = this.getTransform().transformPoint({ x, y });
+        window.drawn.push([text, place.x, place.y]);
+        return draw.apply(this, arguments);
+    };
+}
+"""
+MARKS = """
+() => {
+    const lowest = Math.max(...window.drawn.map(([, , y]) => y));
+    const last = window.drawn.findLastIndex(([, , y]) => y === lowest);
+    const before = window.drawn.slice(0, last).findLastIndex(([, , y]) => y !== lowest);
+    return window.drawn.slice(before + 1, last + 1).map(([text, x]) => [text, x / devicePixelRatio]);
+}
+"""
+
+
 class Chart:
     """The chart of a log, by its parts."""
 
@@ -75,6 +96,24 @@ class Chart:
 @pytest.fixture
 def chart(log):
     return Chart(log)
+
+
+def test_its_marks_are_those_of_its_width_after_a_resize(log, chart):
+    log.notebook.execute(
+        "for step in range(101): twitter('run:a', step, loss=step)\nlog.chart('run:a', 'loss', x=0)"
+    )
+    expect(chart.plot).to_have_attribute("aria-label", re.compile("101 points"))
+    page = log.notebook.page
+    page.evaluate(RECORD)
+    for width, least in ((400, 3), (1280, 8), (500, 3)):
+        before = chart.canvas.get_attribute("width")
+        page.evaluate("window.drawn = []")
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(chart.canvas).not_to_have_attribute("width", before)
+        page.wait_for_function("window.drawn.length > 0")
+        marks = page.evaluate(MARKS)
+        assert len(marks) >= least, (width, marks)
+        assert all(other - one >= 35 for (_, one), (_, other) in pairwise(marks)), (width, marks)
 
 
 def test_zoomed_in_by_a_field_it_has_the_points_that_are_there(log, chart):

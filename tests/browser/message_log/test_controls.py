@@ -248,7 +248,9 @@ def test_the_first_row_of_a_day_names_it(log):
         "    log.state.rows.collect(Message.make('day:run', (day,), {}, sent_at=86400.0 * (20000 + day)))"
     )
     expect(log.status).to_have_text("3 messages")
-    expect(log.rows.locator(".bmq-day:visible")).to_have_count(1)
+    expect(log.rows.locator(".bmq-day:visible")).to_have_text([re.compile("2024"), re.compile("2024")])
+    log.notebook.execute("twitter('day:run', 3)")
+    expect(log.rows.locator(".bmq-day:visible")).to_have_count(3)
     expect(log.row("2").first.locator(".bmq-day")).to_have_text(re.compile("2024"))
 
 

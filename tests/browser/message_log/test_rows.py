@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.accessibility import violations
+from tests.browser.conftest import SHARED
 from tests.browser.message_log.page import SHOW, TRAIN, Log
 
 pytestmark = pytest.mark.timeout(120)
@@ -478,7 +479,7 @@ def test_a_saved_notebook_shows_what_was_there(trained, notebooks, lab):
     expect(trained.notebook.output(0).locator(".bmq-static")).to_be_visible()
     trained.notebook.save()
     trained.notebook.page.close()
-    lab.shut_down_kernels()
+    lab.shut_down_kernels(but=SHARED)
     reopened = notebooks.open("log.ipynb")
     expect(reopened.output(0).locator(".bmq-static")).to_contain_text("39, loss=0.025")
     problem = reopened.output(0).get_by_text("model not found")

@@ -233,6 +233,12 @@ def test_an_image_is_a_thumbnail_that_is_written_here(mode):
     assert len(json.dumps(form)) < 13_000
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(480, 640), (1200, 300), (50, 40), (30, 3000), (5000, 3)])
+def test_a_matrix_keeps_its_proportions(rows, columns):
+    _, width, height, _ = form_of(np.arange(rows * columns * 1.0).reshape(rows, columns))["pictures"][0]
+    assert width / height == pytest.approx(min(max(columns / rows, 1 / 16), 8), rel=0.2)
+
+
 def test_an_image_can_be_looked_at_and_is_small_in_a_row():
     image = Image.effect_noise((1920, 1080), 50)
     ((_, width, height, words),) = form_of(image)["pictures"]
