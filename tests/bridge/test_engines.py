@@ -417,7 +417,7 @@ def test_the_size_of_a_shared_queue_is_the_groups(engine):
     assert theirs.get_nowait().args == (0,)
     wait(lambda: mine.qsize() == 9, "the others know")
     assert values(mine.drain()) == list(range(1, 10))
-    assert theirs.empty()
+    wait(theirs.empty, "none is left")
     with pytest.raises(Empty):
         theirs.get_nowait()
 
@@ -434,7 +434,7 @@ def test_a_job_goes_to_one_that_waits(engine):
     buses[2].twitter("job:add", 1)
     thread.join(10)
     assert values(got) == [1]
-    assert busy.empty()
+    wait(busy.empty, "it is known everywhere that it was taken")
 
 
 def test_jobs_that_were_not_taken_go_back_in_order(engine):
@@ -447,13 +447,13 @@ def test_jobs_that_were_not_taken_go_back_in_order(engine):
     assert theirs._store.fetch(5)  # they are there, and not taken
     second.close()
     assert values([mine.get(timeout=5) for _ in range(9)]) == list(range(1, 10))
-    assert mine.empty()
+    wait(mine.empty, "none is left")
 
 
 def test_jobs_wait_while_there_is_no_worker(engine):
     (one, _), (two, link) = engine.join("one"), engine.join("two")
     with shared(one) as queue:
-        assert queue.empty()
+        wait(queue.empty, "none is left")
     del queue
     for number in range(3):
         two.twitter("job:add", number)

@@ -73,8 +73,8 @@ def test_the_queues_own_process_sends_and_takes_too(nodes, hub):
     message = theirs.get(timeout=5)
     assert message.source == ("one" if message.args[0] == 1 else None)
     assert mine.get(timeout=5).args[0] == 3 - message.args[0]
-    assert mine.empty()
-    assert theirs.empty()
+    wait(mine.empty, "none is left")
+    wait(theirs.empty, "none is left")
 
 
 class Unreadable:
@@ -117,7 +117,7 @@ def test_the_size_is_the_groups(nodes, hub):
     assert theirs.get_nowait().args == (0,)
     assert mine.qsize() == 9
     assert [message.args[0] for message in mine.drain()] == list(range(1, 10))
-    assert theirs.empty()
+    wait(theirs.empty, "none is left")
     wait(lambda: theirs.stats().size == 0 and theirs.stats().received == 10, "the counters are told")
 
 
@@ -135,7 +135,7 @@ def test_what_waits_here_goes_to_the_hub_with_the_link(nodes, hub):
     assert [theirs.get(timeout=5).args[0] for _ in range(3)] == [7, 8, 9]
     one.bus.twitter("job:add", 10)
     assert queue.get_nowait().args == (10,)
-    assert theirs.empty()
+    wait(theirs.empty, "none is left")
 
 
 def test_a_waiting_consumer_gets_what_comes(nodes, hub):
@@ -149,7 +149,7 @@ def test_a_waiting_consumer_gets_what_comes(nodes, hub):
     sender.bus.twitter("job:add", 1)
     thread.join(10)
     assert got[0].args == (1,)
-    assert busy.empty()
+    wait(busy.empty, "none is left")
 
 
 @pytest.mark.parametrize("turns", [4])
@@ -252,7 +252,7 @@ class TestClientsWithoutALink:
         one.bus.twitter("job:add", 1)
         with remote_queue(nodes, hub) as client:
             assert client.get(timeout=5).args == (1,)
-        assert queue.empty()
+        wait(queue.empty, "none is left")
 
     def test_a_node_that_is_no_hub_refuses(self, nodes):
         node = nodes.add()
@@ -416,7 +416,7 @@ def test_a_question_is_a_job_too(nodes, hub):
     nodes.settle()
     assert one.bus.ask("job:add", 1, timeout=5) == [2]
     assert queue.get(timeout=5).args == (1,)
-    assert queue.empty()
+    wait(queue.empty, "none is left")
 
 
 def test_other_followers_get_what_they_follow(nodes, hub):
