@@ -125,18 +125,7 @@ def _with_numbers(pyarrow: Any, kind: Any) -> Any:
 
 
 def arrow_table(pyarrow: Any, columns: Any, data: list[Any], schema: Any) -> Any:
-    """Decode a table.
-
-    Args:
-        pyarrow: the package.
-        columns: the names of the columns.
-        data: the columns.
-        schema: a buffer with their types, or nothing.
-
-    Raises:
-        ValueError: the columns are malformed.
-        LostError: a buffer did not come.
-    """
+    """Decode a table; parameters and errors are those of `polars_tables.polars_frame`."""
     footer = schema_bytes(schema)
     if footer is None:
         return pyarrow.table([_to_arrow(pyarrow, column) for column in data], names=columns)

@@ -372,6 +372,37 @@ def test_rows_selected_together_are_copied_and_sent_again(trained, notebooks):
     expect(trained.said).to_have_text("Sent 1 message again.")
 
 
+NOTIFIED = """
+() => {
+    window.notified = [];
+    window.Notification = class { constructor(title, { body }) { window.notified.push([title, body]); } };
+    window.Notification.permission = "granted";
+    window.AudioContext = class extends AudioContext {
+        constructor() { super(); window.notified.push(["sound", ""]); }
+    };
+}
+"""
+
+
+@pytest.mark.own_notebook
+def test_an_alert_notifies_and_sounds_if_its_user_wants_that(trained):
+    page = trained.notebook.page
+    page.evaluate(NOTIFIED)
+    trained.button("Alert").click()
+    for name in ("Notification", "Sound"):
+        trained.view.get_by_role("checkbox", name=name).check()
+    field = trained.view.get_by_role("textbox", name="Alert when")
+    field.fill("loss>1")
+    field.press("Enter")
+    expect(field).to_be_hidden()
+    trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
+    page.wait_for_function("window.notified.length === 2")
+    assert page.evaluate("window.notified") == [
+        ["sound", ""],
+        ["berryMQ: loss>1", "train:epoch 40, loss=7"],
+    ]
+
+
 def test_an_alert_marks_and_counts_what_it_is_for(trained, notebooks):
     notebooks.context.grant_permissions(["clipboard-read", "clipboard-write"])
     trained.button("Alert").click()

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.accessibility import violations
 from tests.browser.conftest import SHARED
 from tests.browser.message_log.page import SHOW, TRAIN, Log
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -425,8 +426,13 @@ def test_a_kernel_that_ended_is_told(trained):
 @pytest.mark.own_notebook
 def test_a_kernel_that_was_shut_down_is_told(trained):
     ended = trained.view.get_by_text("The kernel that fed this view has ended.")
-    trained.notebook.execute("import time\ntime.sleep(3)")
+    busy = trained.notebook.append("import threading\nthreading.Event().wait()")
+    trained.notebook.start(busy)
+    kernel = "([panel]) => panel.sessionContext.session.kernel"
+    wait_until(lambda: trained.notebook.in_panel(f"{kernel}.status") == "busy", "it is busy")
     expect(ended).to_be_hidden()  # a busy one has not
+    trained.notebook.in_panel(f"{kernel}.interrupt()")
+    trained.notebook.finish(busy)
     trained.notebook.in_panel("([panel]) => panel.sessionContext.shutdown()")
     expect(ended).to_be_visible()
     trained.notebook.in_panel("([panel]) => panel.sessionContext.changeKernel({name: 'python3'})")
