@@ -40,6 +40,8 @@ DRAWN = """
 """
 
 
+# Whatever waits for the next frame is drawn in it.
+DRAWN_ANEW = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 RECORD = """
 () => {
     const draw = CanvasRenderingContext2D.prototype.fillText;
@@ -175,7 +177,7 @@ def test_lines_differ_where_colours_are_forced(log, chart, scheme):
         expect(chart.lines).to_have_count(2)
         colors = chart.colors()
         assert len(set(colors)) == 2
-        page.wait_for_timeout(300)
+        page.evaluate(DRAWN_ANEW)
         drawn = chart.canvas.evaluate(DRAWN)
         assert all(drawn.get(color, 0) > 50 for color in colors)
         log.notebook.screenshot(f"log-chart-forced-{scheme}", of=log.view)
@@ -242,20 +244,24 @@ def test_what_was_smoothed_stays_faint(log, chart):
     chart.lines.nth(1).click()
     chart.element.get_by_role("slider", name="Smoothing").fill("0.9")
     color = chart.colors()[0]
-    log.notebook.page.wait_for_timeout(300)
+    log.notebook.page.evaluate(DRAWN_ANEW)
     before = chart.canvas.evaluate(DRAWN)[color]
     box = chart.element.locator(".u-over").bounding_box()
     for place in (0.2, 0.5, 0.7):
         log.notebook.page.mouse.move(box["x"] + box["width"] * place, box["y"] + box["height"] * (1 - place))
-        log.notebook.page.wait_for_timeout(100)
+        log.notebook.page.evaluate(DRAWN_ANEW)
     log.notebook.page.mouse.move(0, 0)
-    log.notebook.page.wait_for_timeout(300)
+    log.notebook.page.evaluate(DRAWN_ANEW)
     assert chart.canvas.evaluate(DRAWN)[color] == before
 
 
 def test_the_time_axis_has_room_and_24_hours(log, chart):
     log.notebook.execute(
-        "import time\nfor step in range(100): twitter('run:a', step); time.sleep(0.03)\nlog.chart('run:a', 0)"
+        "from berrymq import Message\n"
+        "for step in range(100):\n"
+        "    made = Message.make('run:a', (step,), {}, sent_at=1_800_000_000 + step * 0.03)\n"
+        "    log.state.rows.collect(made)\n"
+        "log.chart('run:a', 0)"
     )
     expect(chart.lines).to_have_count(1)
     chart.axis.select_option("Time")

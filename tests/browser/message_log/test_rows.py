@@ -580,8 +580,7 @@ def test_columns_follow_what_is_shown(log):
     log.notebook.execute("for number in range(30): twitter('test:run', number)")
     expect(log.rows.last).to_contain_text("29")
     assert cell.bounding_box()["width"] == wide  # what comes and goes does not have it jump
-    log.notebook.page.wait_for_timeout(11_000)
-    assert cell.bounding_box()["width"] < wide - 50
+    wait_until(lambda: cell.bounding_box()["width"] < wide - 50, "it is as wide as it has to be")
     log.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
     expect(log.rows.first).to_contain_text("xxx")
     assert cell.bounding_box()["width"] == wide
