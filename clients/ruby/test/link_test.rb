@@ -81,6 +81,15 @@ class LinkTest < BerryTest
     assert_equal 0, queues[1].size
   end
 
+  def test_the_size_of_a_shared_queue_counts_no_job_that_was_taken
+    one, two = linked("one"), linked("two")
+    queue = BerryMQ::Queue.new("sized:*", shared: true, bus: two)
+    500.times { |number| one.twitter("sized:run", number) }
+    one.flush
+    sizes = Array.new(500) { queue.pop(timeout: 10).then { queue.size if _1[0] % 7 == 6 } }.compact
+    assert_equal 493.step(3, -7).to_a, sizes
+  end
+
   def test_jobs_that_a_busy_consumer_has_prefetched_go_to_an_idle_one
     one, two = linked("one"), linked("two")
     busy, idle = [one, two].map { |bus| BerryMQ::Queue.new("ahead:*", shared: true, bus:) }

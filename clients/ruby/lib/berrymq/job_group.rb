@@ -293,7 +293,7 @@ module BerryMQ
 
     def ask(now = 0)
       question = (@question += 1)
-      control("want", waiting: @waiting, ahead: @reported[1], question:, now:)
+      report(question:, now:)
       wait_until(Clock.now + ANSWER_SECONDS) { @answered >= question || @paused || @link.nil? }
     end
 
@@ -306,11 +306,12 @@ module BerryMQ
       end
     end
 
-    # Report the credit, and what was taken and is returned, where it has changed.
+    # Report the credit, and what was taken and is returned, where it has changed or there is a question.
     def report(**question)
       return if @link.nil? || @paused
+
       credit = [@waiting, @pace.ahead]
-      return if credit == @reported && @taken.empty? && @returned.empty?
+      return if question.empty? && credit == @reported && @taken.empty? && @returned.empty?
 
       @reported = credit
       control("want", waiting: credit[0], ahead: credit[1], taken: ranges(@taken), returned: ranges(@returned),
