@@ -34,7 +34,8 @@ def sent(value: Any, min_apart: int = 0) -> tuple[bytes, list[memoryview]]:
     buffers = []
     for binary in form.binaries or []:
         memory = memoryview(bytearray(binary.size))
-        binary.write(memory)
+        binary.write(memory, 1, 2)
+        binary.write(memory, 0, 2)
         buffers.append(memory)
     return data, buffers
 

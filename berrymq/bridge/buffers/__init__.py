@@ -5,10 +5,11 @@ claim holds it for itself and passes on its own, so the memory outlives its send
 """
 
 from .claims import Claim, ClaimError, Held, few_descriptors, open_claim
-from .memory import MAX_BUFFERS, Memory, Missing, copy, end_of, sample_of, share, size_of
+from .memory import MAX_BUFFERS, Memory, Missing, copy, sample_of, share
 from .own import Own
 from .pool import MIN_SHARED_BYTES, Filling, Lease, Pool, PoolFullError, is_available
 from .sample import MAX_SAMPLE_BYTES, Rows, Sample
+from .writing import end_of, size_of
 
 __all__ = [
     "MAX_BUFFERS",

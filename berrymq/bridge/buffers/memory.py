@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -13,30 +12,26 @@ from berrymq.bridge.protocol.limits import MAX_TEXT_BYTES
 from .claims import Claim, ClaimError, Held, open_claim
 from .own import Own
 from .sample import Sample
+from .writing import end_of, size_of, starts_of, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from berrymq.bridge.protocol.offers import Offers
 
     from .pool import Lease, Pool
     from .sample import Rows
+    from .writing import Buffer
 
 __all__ = [
-    "ALIGNMENT",
     "MAX_BUFFERS",
     "MAX_TRAVELLING_BYTES",
     "Memory",
     "Missing",
     "copy",
-    "end_of",
     "sample_of",
     "share",
-    "size_of",
 ]
-
-ALIGNMENT = 64
-"""Each buffer begins at a multiple of so many bytes."""
 
 MAX_BUFFERS = 100_000
 
@@ -50,18 +45,6 @@ NOT_FETCHED = "not fetched: it is only shown here"
 Form = tuple[int, int, int, str, int] | str | int | None
 """What a frame says of it: a claim, the bytes in base64, the number by which they are pulled, or nothing
 where they are gone."""
-
-
-class Buffer(Protocol):
-    """The bytes of a value, which are written when it is known where to."""
-
-    @property
-    def size(self) -> int:
-        """Their number."""
-
-    @property
-    def write(self) -> Callable[[memoryview], object]:
-        """A function that fills memory of that size."""
 
 
 class Missing(NamedTuple):
@@ -165,7 +148,7 @@ class Memory:
         else:
             whole = memoryview(bytearray(source.read(0, source.claim.size)))
         return [
-            whole[start : start + size] for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
+            whole[start : start + size] for start, size in zip(starts_of(self.sizes), self.sizes, strict=True)
         ]
 
     def parameter(self, *, to: Offers, beside: int) -> bytes:
@@ -209,7 +192,7 @@ class Memory:
     @property
     def starts(self) -> list[int]:
         """Where each buffer begins."""
-        return _starts(self.sizes)
+        return starts_of(self.sizes)
 
     def texts(self) -> list[str | None]:
         """Return the buffers in base64; nothing for each where they are gone, or too large for that."""
@@ -218,7 +201,7 @@ class Memory:
             return [None] * len(self.sizes)
         return [
             b64encode(data[start : start + size]).decode()
-            for start, size in zip(_starts(self.sizes), self.sizes, strict=True)
+            for start, size in zip(starts_of(self.sizes), self.sizes, strict=True)
         ]
 
     @classmethod
@@ -250,45 +233,24 @@ class Memory:
         return cls(source, sizes)
 
 
-def share(pool: Pool, binaries: Sequence[Buffer]) -> Memory:
+def share(pool: Pool, buffers: Sequence[Buffer]) -> Memory:
     """Copy buffers into shared memory, all into one piece.
 
     Raises:
         PoolFullError: receivers still hold too much.
     """
-    return Memory(
-        pool.share(size_of(binaries), lambda memory: _write(binaries, memory)), [one.size for one in binaries]
-    )
+    filling = pool.open(size_of(buffers))
+    write(buffers, filling)
+    return Memory(filling.finish(), [one.size for one in buffers])
 
 
-def copy(binaries: Sequence[Buffer]) -> Memory:
+def copy(buffers: Sequence[Buffer]) -> Memory:
     """Copy buffers into memory of this process alone, all into one piece."""
-    own = Own(size_of(binaries))
-    _write(binaries, own.view)
-    return Memory(own, [one.size for one in binaries])
-
-
-def size_of(binaries: Sequence[Buffer]) -> int:
-    """Return the bytes of memory for these buffers, at least one."""
-    return max(1, end_of([one.size for one in binaries]))
-
-
-def _write(binaries: Sequence[Buffer], memory: memoryview) -> None:
-    for binary, start in zip(binaries, _starts([one.size for one in binaries]), strict=True):
-        if binary.size:
-            binary.write(memory[start : start + binary.size])
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    """Return where each buffer begins."""
-    return list(accumulate([-(-size // ALIGNMENT) * ALIGNMENT for size in sizes], initial=0))[:-1]
+    own = Own(size_of(buffers))
+    write(buffers, own)
+    return Memory(own, [one.size for one in buffers])
 
 
 def sample_of(sizes: Sequence[int], rows: Mapping[int, Rows]) -> Sample:
     """Return memory for a sample of buffers of these sizes; see `Sample`."""
-    return Sample(list(zip(_starts(sizes), sizes, strict=True)), rows)
-
-
-def end_of(sizes: Sequence[int]) -> int:
-    """Return how many bytes all of them take."""
-    return _starts(sizes)[-1] + sizes[-1] if sizes else 0
+    return Sample(list(zip(starts_of(sizes), sizes, strict=True)), rows)

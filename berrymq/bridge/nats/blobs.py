@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from berrymq.bridge.buffers import MAX_BUFFERS, Own, PoolFullError
+from berrymq.bridge.buffers import MAX_BUFFERS, Own, PoolFullError, end_of
 from berrymq.bridge.buffers import Memory as Buffers
-from berrymq.bridge.buffers.memory import end_of
 from berrymq.bridge.protocol.batches import (
     LargeBatchBytes,
     batch_head,

@@ -83,9 +83,16 @@ def _encode(value: Any) -> Any:
     if not isinstance(text, str):
         _read_type(numpy, text)  # receivers refuse some, and the whole message with it
 
-    def write(memory: memoryview) -> None:
-        if value.nbytes:
-            numpy.copyto(numpy.frombuffer(memory, value.dtype).reshape(value.shape, order=order), value)
+    def write(memory: memoryview, part: int, parts: int) -> None:
+        if not value.nbytes:
+            return
+        target = numpy.frombuffer(memory, value.dtype).reshape(value.shape, order=order)
+        source = value
+        if order == "F":
+            source, target = source.T, target.T
+        source, target = numpy.atleast_1d(source.squeeze(), target.squeeze())
+        begin, end = len(source) * part // parts, len(source) * (part + 1) // parts
+        numpy.copyto(target[begin:end], source[begin:end])
 
     return {
         "dtype": text,

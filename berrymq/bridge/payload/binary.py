@@ -27,16 +27,17 @@ class Binary(NamedTuple):
 
     Attributes:
         size: their number.
-        write: fills memory of that size.
+        write: writes a part of them into memory of that size, as ``write(memory, part, parts)``: the first of
+            two is part 0 of 2. All parts together are the whole; different threads may write them.
     """
 
     size: int
-    write: Callable[[memoryview], object]
+    write: Callable[[memoryview, int, int], object]
 
     def base64(self) -> str:
         """Return them as text."""
         data = bytearray(self.size)
-        self.write(memoryview(data))
+        self.write(memoryview(data), 0, 1)
         return b64encode(data).decode()
 
     @classmethod
@@ -46,7 +47,12 @@ class Binary(NamedTuple):
         if not view.c_contiguous:
             view = memoryview(view.tobytes())
         flat = view.cast("B") if view.nbytes else memoryview(b"")
-        return cls(view.nbytes, lambda target: target.__setitem__(slice(None), flat))
+
+        def write(memory: memoryview, part: int, parts: int) -> None:
+            begin, end = len(flat) * part // parts, len(flat) * (part + 1) // parts
+            memory[begin:end] = flat[begin:end]
+
+        return cls(view.nbytes, write)
 
 
 class Form:
