@@ -23,7 +23,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from tests.support.waiting import wait_until
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -241,3 +243,10 @@ class Notebook:
             "([panel]) => panel.content.model.sharedModel.cells.map((c) => [c.cell_type, c.getSource()])"
         )
         return cells
+
+
+def box_of(part: Locator) -> FloatRect:
+    """Return where a part of a page is and its size, also if it is just being drawn anew."""
+    box = wait_until(part.bounding_box, f"{part} is drawn")
+    assert box is not None
+    return box

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.message_log.page import Log
-from tests.browser.notebook import SCREENSHOTS
+from tests.browser.notebook import SCREENSHOTS, box_of
 
 SPIKE = """
 for step in range(60_000):
@@ -142,7 +142,7 @@ def test_zoomed_in_its_end_is_the_end_of_what_is_seen(log, chart):
     expect(chart.lines).to_have_text(["run:a1", "run:b1.4at 60"])
     chart.press("Home", "+")
     expect(chart.place).to_have_text("0")
-    box = chart.element.locator(".u-over").bounding_box()
+    box = box_of(chart.element.locator(".u-over"))
     log.notebook.page.mouse.move(box["x"] + 5, box["y"] + 20)
     log.notebook.page.mouse.move(0, 0)
     expect(chart.place).to_have_text("At the right end")
@@ -161,10 +161,10 @@ def test_the_table_at_the_cursor_says_where_its_values_are_from(log, chart):
     expect(chart.place).to_have_text("6")
     expect(chart.lines).to_have_text(["run:a0.06", "run:b1.9at 10"])
     expect(log.said).to_have_text("6, run:a 0.06, run:b 1.9 at 10")
-    width = chart.plot.bounding_box()["width"]
+    width = box_of(chart.plot)["width"]
     chart.press("ArrowRight")
     expect(chart.place).to_have_text("7")
-    assert chart.plot.bounding_box()["width"] == width
+    assert box_of(chart.plot)["width"] == width
     log.notebook.screenshot("log-chart-cursor", of=log.view)
 
 
@@ -226,7 +226,7 @@ def test_its_images_have_what_the_page_has(log, chart):
         assert text in texts
     assert svg.count('class="raw"') == 2
     png = image.open(io.BytesIO(chart.save("PNG"))).convert("RGB")
-    canvas = chart.canvas.bounding_box()
+    canvas = box_of(chart.canvas)
     ratio = png.width / canvas["width"]
     assert png.height >= (canvas["height"] + 40) * ratio
     legend = png.crop((0, int((canvas["height"] + 28) * ratio), png.width, png.height))
@@ -246,7 +246,7 @@ def test_what_was_smoothed_stays_faint(log, chart):
     color = chart.colors()[0]
     log.notebook.page.evaluate(DRAWN_ANEW)
     before = chart.canvas.evaluate(DRAWN)[color]
-    box = chart.element.locator(".u-over").bounding_box()
+    box = box_of(chart.element.locator(".u-over"))
     for place in (0.2, 0.5, 0.7):
         log.notebook.page.mouse.move(box["x"] + box["width"] * place, box["y"] + box["height"] * (1 - place))
         log.notebook.page.evaluate(DRAWN_ANEW)

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from tests.browser.accessibility import violations
 from tests.browser.message_log.page import SHOW, TRAIN, Log
+from tests.browser.notebook import box_of
 
 CLOSE_VIEW = """() => {
     const shown = [...window.jupyterapp.shell.widgets("main")];
@@ -131,8 +132,8 @@ def test_a_panel_of_its_own_shows_the_same_log(notebooks):
     second.rows.last.click()
     expect(second.detail).to_be_visible()
     beside, below = (second.grid, second.detail), second.view.locator(".bmq-chart")
-    ends = [box["y"] + box["height"] for box in (part.bounding_box() for part in beside)]
-    assert max(ends) <= below.bounding_box()["y"]  # the panel scrolls instead
+    ends = [box["y"] + box["height"] for box in (box_of(part) for part in beside)]
+    assert max(ends) <= box_of(below)["y"]  # the panel scrolls instead
     second.press("Escape")
     expect(second.detail).to_be_hidden()
     expect(second.view.get_by_role("list", name="Lines")).to_have_text("loss0.025")
@@ -153,7 +154,7 @@ def test_a_panel_of_its_own_shows_the_same_log(notebooks):
     assert panel.evaluate("(panel) => panel.scrollHeight <= panel.clientHeight"), (
         "it is taller than the panel"
     )
-    assert second.view.bounding_box()["height"] > 0.9 * panel.bounding_box()["height"]
+    assert box_of(second.view)["height"] > 0.9 * box_of(panel)["height"]
     notebook.page.evaluate(CLOSE_VIEW)
     expect(second.view).to_have_count(0)
     first.button("Clear filter").click()
@@ -264,37 +265,37 @@ def test_a_row_shows_by_what_a_number_has_changed(trained):
 def test_panes_are_made_wider(trained):
     tree = trained.view.locator(".bmq-treebox")
     splitter = trained.view.get_by_role("separator", name="Width of the identifiers")
-    usual = tree.bounding_box()["width"]
+    usual = box_of(tree)["width"]
     splitter.focus()
     trained.press("ArrowRight", "ArrowRight")
     expect(splitter).to_have_attribute("aria-valuenow", str(round(usual + 32)))
-    assert tree.bounding_box()["width"] == pytest.approx(usual + 32, abs=1)
+    assert box_of(tree)["width"] == pytest.approx(usual + 32, abs=1)
     trained.row("39, loss").click()
     other = trained.view.get_by_role("separator", name="Width of the message")
-    box, width = other.bounding_box(), trained.detail.bounding_box()["width"]
+    box, width = box_of(other), box_of(trained.detail)["width"]
     mouse = trained.notebook.page.mouse
     mouse.move(box["x"] + 4, box["y"] + 50)
     mouse.down()
     mouse.move(box["x"] + 64, box["y"] + 60, steps=3)
     mouse.up()
-    assert trained.detail.bounding_box()["width"] == pytest.approx(width - 60, abs=2)
+    assert box_of(trained.detail)["width"] == pytest.approx(width - 60, abs=2)
     assert violations(trained.notebook.page, ".bmq-log") == []
     other.dblclick()
-    assert trained.detail.bounding_box()["width"] == pytest.approx(width, abs=2)
+    assert box_of(trained.detail)["width"] == pytest.approx(width, abs=2)
     splitter.press("Home")
-    assert tree.bounding_box()["width"] == pytest.approx(usual, abs=1)
+    assert box_of(tree)["width"] == pytest.approx(usual, abs=1)
     column = trained.view.get_by_role("separator", name="Width of the column of identifiers")
     cell = trained.rows.last.locator(".bmq-id")
-    box, width = column.bounding_box(), cell.bounding_box()["width"]
+    box, width = box_of(column), box_of(cell)["width"]
     mouse.move(box["x"] + 4, box["y"] + 5)
     mouse.down()
     mouse.move(box["x"] - 36, box["y"] + 5, steps=3)
     mouse.up()
-    assert cell.bounding_box()["width"] == pytest.approx(width - 40, abs=2)
+    assert box_of(cell)["width"] == pytest.approx(width - 40, abs=2)
     column.press("ArrowRight")
-    assert cell.bounding_box()["width"] == pytest.approx(width - 24, abs=2)
+    assert box_of(cell)["width"] == pytest.approx(width - 24, abs=2)
     column.press("Home")
-    assert cell.bounding_box()["width"] == pytest.approx(width, abs=2)
+    assert box_of(cell)["width"] == pytest.approx(width, abs=2)
 
 
 def test_a_pinned_message_stays_whatever_goes(trained):
@@ -528,7 +529,7 @@ def test_any_number_is_charted(trained):
     )
     trained.notebook.execute("twitter('train:epoch', 40, loss=7)")
     expect(chart.get_by_role("list", name="Lines")).to_have_text("loss7")
-    assert chart.locator("canvas").bounding_box()["width"] > 300
+    assert box_of(chart.locator("canvas"))["width"] > 300
     axis = chart.get_by_role("combobox", name="Horizontal axis")
     expect(axis).to_have_value("order")  # all at one moment: they are shown in their order
     axis.select_option("Elapsed time")
@@ -554,7 +555,7 @@ def test_a_chart_has_several_lines_that_its_user_turns_off_smooths_and_zooms(tra
     expect(trained.button("Whole")).to_be_enabled()
     trained.press("0")
     expect(trained.button("Whole")).to_be_disabled()
-    box = chart.locator(".u-over").bounding_box()
+    box = box_of(chart.locator(".u-over"))
     mouse = trained.notebook.page.mouse
     mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
     mouse.down()

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.message_log.page import SHOW, Log
+from tests.browser.notebook import box_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -75,7 +76,7 @@ class Screencast:
 
     def blank(self, log: Log, shown_rows: int, directory, least: int = LEAST) -> list[int]:
         """Return the numbers of the frames that show the log's head and lack one of the rows."""
-        head = log.grid.locator(".bmq-headgroup").bounding_box()
+        head = box_of(log.grid.locator(".bmq-headgroup"))
         bands = [[round(head["x"]) + 10, round(head["y"]) + 2, 300, 20]]
         first = head["y"] + head["height"]
         bands += [[round(head["x"]) + 10, round(first + 24 * row), 300, 24] for row in range(shown_rows)]
@@ -121,7 +122,7 @@ def test_no_frame_is_blank_while_messages_come(notebooks, rate, tmp_path):
 def test_no_frame_is_blank_while_one_scrolls(notebooks, tmp_path):
     log = start(notebooks.create("frames", [SHOW]), 600)
     log.notebook.execute("stop.set()")
-    box = log.grid.bounding_box()
+    box = box_of(log.grid)
     log.notebook.page.mouse.move(box["x"] + 200, box["y"] + 200)
     cast = Screencast(log.notebook.page)
     with cast.running():

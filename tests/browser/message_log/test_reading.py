@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.accessibility import THEMES, check_for_everybody, violations
+from tests.browser.notebook import box_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,9 +72,9 @@ def test_a_very_narrow_one_is_decent(trained, width):
     expect(trained.rows.last.locator(".bmq-id")).to_be_visible()
     trained.button("Export").click()
     assert not trained.view.evaluate("(view) => view.scrollWidth > view.clientWidth")
-    box = trained.view.bounding_box()
+    box = box_of(trained.view)
     for part in (trained.view.get_by_role("button"), trained.view.locator("input, select")):
-        for found in (one.bounding_box() for one in part.all() if one.is_visible()):
+        for found in (box_of(one) for one in part.all() if one.is_visible()):
             assert box["x"] <= found["x"]
             assert found["x"] + found["width"] <= box["x"] + box["width"]
     assert violations(page, ".bmq-log") == []

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.accessibility import violations
 from tests.browser.conftest import SHARED
 from tests.browser.message_log.page import SHOW, TRAIN, Log
+from tests.browser.notebook import box_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -108,15 +109,15 @@ def test_more_identifiers_than_are_counted_one_by_one(log):
 
 def test_a_message_of_a_short_log_can_be_read(log):
     log.notebook.execute("twitter('test:run', 1, x=2)")
-    short = log.grid.bounding_box()["height"]
+    short = box_of(log.grid)["height"]
     log.row("1, x=2").click()
     expect(log.detail).to_be_visible()
-    assert log.detail.bounding_box()["height"] >= 18 * 12
-    assert log.grid.bounding_box()["height"] >= 18 * 12
+    assert box_of(log.detail)["height"] >= 18 * 12
+    assert box_of(log.grid)["height"] >= 18 * 12
     log.notebook.screenshot("log-detail-of-few")
     log.detail.get_by_role("button", name="Close").click()
     expect(log.detail).to_be_hidden()
-    assert log.grid.bounding_box()["height"] == short
+    assert box_of(log.grid)["height"] == short
 
 
 def test_a_message_is_shown_in_full(trained):
@@ -381,7 +382,7 @@ def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, n
     trained.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height = '222px'")
     trained.view.get_by_role("separator", name="Width of the column of senders").focus()
     trained.press("ArrowRight", "ArrowRight")
-    width = trained.rows.last.locator(".bmq-from").bounding_box()["width"]
+    width = box_of(trained.rows.last.locator(".bmq-from"))["width"]
     trained.button("Show latency").click()
     trained.notebook.save()
     trained.notebook.page.reload()
@@ -394,7 +395,7 @@ def test_filter_and_pause_are_those_of_one_page_and_come_back_with_it(trained, n
     expect(log.detail).to_contain_text("train:epoch")
     assert log.view.locator(".bmq-gridbox").evaluate("(box) => box.style.height") == "222px"
     log.button("Hide latency").click()
-    assert log.rows.last.locator(".bmq-from").bounding_box()["width"] == pytest.approx(width, abs=1)
+    assert box_of(log.rows.last.locator(".bmq-from"))["width"] == pytest.approx(width, abs=1)
     log.button("Resume").click()
     expect(log.status).to_have_text("41 of 52 messages")
     expect(other.status).to_have_text("52 messages")
@@ -551,24 +552,24 @@ def test_times_are_whole_beside_a_message_and_the_payload_has_room(log):
             times.select_option(mode)
             for row in log.rows.all():
                 assert not {"time", "delay"} & set(row.evaluate(CUT)), (mode, row.text_content())
-                assert row.locator(".bmq-payload").bounding_box()["width"] > 120
+                assert box_of(row.locator(".bmq-payload"))["width"] > 120
             assert log.grid.evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
     log.button("Hide latency").click()
     times.select_option("Time")
     log.detail.get_by_role("button", name="Close").click()
     log.view.get_by_role("separator", name="Width of the column of identifiers").focus()
     log.press(*["ArrowRight"] * 12)
-    assert log.rows.last.locator(".bmq-id").bounding_box()["width"] > 200
+    assert box_of(log.rows.last.locator(".bmq-id"))["width"] > 200
     log.rows.last.click()
     expect(log.detail).to_be_visible()
-    assert log.rows.last.locator(".bmq-payload").bounding_box()["width"] > 120  # what was set gives way, too
+    assert box_of(log.rows.last.locator(".bmq-payload"))["width"] > 120  # what was set gives way, too
     assert log.grid.evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
     log.button("Show latency").click()
     for width in (800, 400, 220):
         log.notebook.page.set_viewport_size({"width": width, "height": 900})
         log.view.evaluate("(view) => new Promise(requestAnimationFrame)")
-        identifier = log.rows.last.locator(".bmq-id").bounding_box()
-        assert log.rows.last.locator(".bmq-payload").bounding_box()["width"] > 100, width
+        identifier = box_of(log.rows.last.locator(".bmq-id"))
+        assert box_of(log.rows.last.locator(".bmq-payload"))["width"] > 100, width
         assert identifier["width"] >= 60, width
         assert not {"time", "delay", "id"} & set(log.rows.last.evaluate(CUT)), width
 
@@ -576,14 +577,14 @@ def test_times_are_whole_beside_a_message_and_the_payload_has_room(log):
 def test_columns_follow_what_is_shown(log):
     log.notebook.execute(f"twitter('test:{'x' * 60}', 1)\ntwitter('test:run', 2)")
     cell = log.rows.last.locator(".bmq-id")
-    wide = cell.bounding_box()["width"]
+    wide = box_of(cell)["width"]
     log.notebook.execute("for number in range(30): twitter('test:run', number)")
     expect(log.rows.last).to_contain_text("29")
-    assert cell.bounding_box()["width"] == wide  # what comes and goes does not have it jump
-    wait_until(lambda: cell.bounding_box()["width"] < wide - 50, "it is as wide as it has to be")
+    assert box_of(cell)["width"] == wide  # what comes and goes does not have it jump
+    wait_until(lambda: box_of(cell)["width"] < wide - 50, "it is as wide as it has to be")
     log.grid.evaluate("(grid) => grid.scrollTo(0, 0)")
     expect(log.rows.first).to_contain_text("xxx")
-    assert cell.bounding_box()["width"] == wide
+    assert box_of(cell)["width"] == wide
 
 
 def test_nothing_covers_the_text_of_a_row(log):
