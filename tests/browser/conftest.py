@@ -1,4 +1,4 @@
-"""JupyterLab in headless Chromium: the fixtures `lab`, `browser` and `notebooks`.
+"""JupyterLab in headless Chromium: the fixtures `lab`, `context` and `notebooks`.
 
 A test asks for `notebooks` and gets notebooks in real pages with real kernels; `notebook.py` has an example.
 At its end the test fails if a page asked for anything beyond loopback, or if its console shows an error.
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.browser.notebook import SCREENSHOTS, Notebook
 from tests.support.jupyter_server import JupyterServer
@@ -175,22 +175,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium: the one named by CHROMIUM, else the system's, else Playwright's own."""
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Headless Chromium: the one named by CHROMIUM, else the system's, else Playwright's own.
+
+    It has one profile for all tests of this directory, on disk: so JupyterLab's megabytes are fetched and
+    compiled once.
+    """
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="package")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One profile for all tests of this directory: JupyterLab's megabytes are fetched and compiled once."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(ACTION_TIMEOUT_MS)
-    yield context
-    context.close()
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=executable,
+            args=CHROMIUM_ARGUMENTS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(ACTION_TIMEOUT_MS)
+        yield context
+        context.close()
 
 
 FAILED = pytest.StashKey[bool]()
