@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -142,11 +141,6 @@ class TestStart:
         environ = psutil.Process(read_hub().pid).environ()
         assert not [name for name in environ if name.startswith(("JPY_", "BERRYMQ_HUB_", "JUPYTERHUB"))]
         assert environ["BERRYMQ_RUNTIME_DIR"] == os.environ["BERRYMQ_RUNTIME_DIR"]
-
-    def test_that_takes_little_more_time_than_the_hub_itself(self):
-        began = time.monotonic()
-        start_hub()
-        assert time.monotonic() - began < 1.0  # a tenth of that, where nothing else runs
 
 
 class TestOneHub:

@@ -857,10 +857,11 @@ def test_messages_are_sent_again_with_their_pauses(log, bus, page):
         bus.gateway.receive([Message.make("test:run", (number,), source="far", sent_at=number * 0.05)])
     got = []
     bus.follow("test:run", lambda message: got.append((message.args[0], monotonic())))
+    started = monotonic()
     page.ask("exported", t="replay", speed=10)
     page.update(lambda body: body["replay"] and not body["replay"]["running"] and body["total"] == 6)
     assert [value for value, _ in got] == [0, 1, 2]
-    assert got[2][1] - got[0][1] >= 0.009
+    assert got[2][1] - started >= 0.01
 
 
 def test_a_replay_is_of_the_chosen_rows_and_can_be_stopped(log, bus, page):
