@@ -85,8 +85,9 @@ class _Shares:
         encoded = encode_values(
             [[at, value]], Form(None, binaries, MIN_SHARED_BYTES if is_available() else 0)
         )
+        # Without the lock, for it may wait for another thread.
+        memory = self._copy(name, binaries) if binaries else None
         with self.lock:
-            memory = self._copy(name, binaries) if binaries else None
             size = len(encoded) + (sum(memory.sizes) if memory is not None else 0)
             info = ShareInfo(name, type(value).__name__, _shape(value), size, None, at)
             share = _Share(info, self._follow(Prepared(encoded, memory), info))

@@ -34,8 +34,8 @@ def sent(value: Any, min_apart: int = 0) -> tuple[bytes, list[memoryview]]:
     buffers = []
     for binary in form.binaries or []:
         memory = memoryview(bytearray(binary.size))
-        binary.write(memory, 1, 2)
-        binary.write(memory, 0, 2)
+        for step in reversed(binary.steps(memory, 3) if binary.size else []):
+            step()
         buffers.append(memory)
     return data, buffers
 

@@ -102,7 +102,8 @@ class _Segment:
 
     def close(self) -> None:
         """Return the memory to the system, once its last reader has let go of it."""
-        self.memory.close()
+        with suppress(BufferError):  # the traceback of an error refers to it; it is released with that
+            self.memory.close()
         os.close(self.descriptor)
 
 

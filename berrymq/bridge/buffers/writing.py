@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock, start_new_thread
 from contextlib import suppress
 from itertools import accumulate
-from threading import Thread
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable, Sequence
 
-    from .own import Own
-    from .pool import Filling
+    Task = tuple[Callable[[], object], "Target"]
+    """A step of writing, and what it writes to."""
 
 __all__ = ["Buffer", "end_of", "size_of", "starts_of", "write"]
 
 ALIGNMENT = 64
 """Each buffer begins at a multiple of so many bytes."""
 
+STEP_BYTES = 4 * 1024 * 1024
+"""Larger buffers are written in steps of about this size."""
 MIN_BYTES_FOR_TWO = 8 * 1024 * 1024
-"""From this size on two threads write: one core alone gets about half of what the memory can take. Below it,
-starting a thread costs more than it gains."""
+"""With so many bytes in such buffers two threads write: one core alone reaches about half of the memory's
+bandwidth. Below it, starting a thread costs more than it gains."""
 
 
 class Buffer(Protocol):
@@ -32,8 +35,16 @@ class Buffer(Protocol):
         """Their number."""
 
     @property
-    def write(self) -> Callable[[memoryview, int, int], object]:
-        """A function that writes one of several parts of them into memory of that size; see `Binary`."""
+    def steps(self) -> Callable[[memoryview, int], list[Callable[[], object]]]:
+        """A function that returns the steps of writing them; see `Binary`."""
+
+
+class Target(Protocol):
+    """Memory that is not used for anything else while this object exists."""
+
+    @property
+    def view(self) -> memoryview:
+        """The memory."""
 
 
 def starts_of(sizes: Sequence[int]) -> list[int]:
@@ -51,36 +62,67 @@ def size_of(buffers: Sequence[Buffer]) -> int:
     return max(1, end_of([one.size for one in buffers]))
 
 
-def write(buffers: Sequence[Buffer], into: Filling | Own) -> None:
-    """Write buffers into memory; on two threads if they are large.
+def write(buffers: Sequence[Buffer], target: Target) -> None:
+    """Write buffers into memory; large ones with the help of another thread.
 
-    If this is interrupted, the other thread goes on for some milliseconds. It holds the memory, which is used
-    for nothing else before it has ended.
+    Both threads take steps from one list. If this is interrupted, the other one still completes its step; it
+    holds the target until then, so that the memory is not used again.
     """
-    if size_of(buffers) < MIN_BYTES_FOR_TWO or _cores() < 2:
-        _write_part(buffers, into, 0, 1)
-        return
-    written = []
+    sizes = [one.size for one in buffers]
+    places = list(zip(buffers, starts_of(sizes), sizes, strict=True))
+    shared: list[Task] = []
+    for one, start, size in places:
+        if size > STEP_BYTES:
+            steps = one.steps(target.view[start : start + size], -(-size // STEP_BYTES))
+            shared += [(step, target) for step in steps]
+    busy = allocate_lock()
+    try:
+        if sum([size for size in sizes if size > STEP_BYTES]) >= MIN_BYTES_FOR_TWO and _cores() > 1:
+            with suppress(RuntimeError, MemoryError):  # there can be no more threads: this one does it all
+                start_new_thread(_help, (shared, busy))
+        for one, start, size in places:
+            if 0 < size <= STEP_BYTES:
+                for step in one.steps(target.view[start : start + size], 1):
+                    step()
+        _run(shared)
+        with busy:  # the other thread completes its last step
+            _run(shared)  # the one that has failed there, to raise the error here
+    finally:
+        shared.clear()
 
-    def write_other() -> None:
-        with suppress(Exception):  # what fails is tried again below, where errors are raised
-            _write_part(buffers, into, 1, 2)
-            written.append(True)
 
-    other = Thread(target=write_other, name="berryMQ copies", daemon=True)
-    with suppress(RuntimeError):  # no more threads, or the end of the process
-        other.start()
-    _write_part(buffers, into, 0, 2)
-    if other.ident is not None:
-        other.join()
-    if not written:
-        _write_part(buffers, into, 1, 2)
+def _run(tasks: list[Task]) -> None:
+    while True:
+        try:
+            step, _target = tasks.pop()
+        except IndexError:
+            return
+        step()
 
 
-def _write_part(buffers: Sequence[Buffer], into: Filling | Own, part: int, parts: int) -> None:
-    for one, start in zip(buffers, starts_of([one.size for one in buffers]), strict=True):
-        if one.size:
-            one.write(into.view[start : start + one.size], part, parts)
+def _help(tasks: list[Task], busy: LockType) -> None:
+    """Run tasks on another thread, holding the lock during each; stop at an error.
+
+    It makes no objects while it holds the lock. Otherwise the garbage collector might run there and wait for
+    a lock of the thread that waits for this one.
+    """
+    while tasks:
+        with busy:
+            if not _run_one(tasks):
+                return
+
+
+def _run_one(tasks: list[Task]) -> bool:
+    try:
+        task = tasks.pop()
+    except IndexError:
+        return False
+    try:
+        task[0]()
+    except Exception:  # noqa: BLE001 - it is raised on the thread that runs this task again
+        tasks.append(task)
+        return False
+    return True
 
 
 def _cores() -> int:

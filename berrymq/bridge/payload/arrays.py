@@ -10,17 +10,19 @@ from __future__ import annotations
 import re
 import sys
 from array import array
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from berrymq.bridge.buffers import Missing
 
-from .binary import Binary
+from .binary import Binary, parts_of
 from .opaque import Opaque, missing
 from .registry import Codec
 from .sampled import sampled_array
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 __all__ = ["array_codec", "codecs", "optional"]
@@ -77,28 +79,27 @@ def codecs() -> list[Codec]:
 
 def _encode(value: Any) -> Any:
     numpy = sys.modules["numpy"]
-    value = numpy.asarray(value)
+    value = numpy.asarray(value).view()  # whose shape and type nobody can change meanwhile
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     text, shape = _type_text(value.dtype), _read_shape(list(value.shape))
     if not isinstance(text, str):
         _read_type(numpy, text)  # receivers refuse some, and the whole message with it
 
-    def write(memory: memoryview, part: int, parts: int) -> None:
-        if not value.nbytes:
-            return
+    def steps(memory: memoryview, count: int) -> list[Callable[[], object]]:
         target = numpy.frombuffer(memory, value.dtype).reshape(value.shape, order=order)
         source = value
-        if order == "F":
+        if order == "F":  # then it is cut along the last axis, else the first one, of more than one item
             source, target = source.T, target.T
         source, target = numpy.atleast_1d(source.squeeze(), target.squeeze())
-        begin, end = len(source) * part // parts, len(source) * (part + 1) // parts
-        numpy.copyto(target[begin:end], source[begin:end])
+        if value.dtype.names is not None:
+            target.view("u1")[...] = 0  # gaps between fields are not copied, and held other data
+        return [partial(numpy.copyto, target[part], source[part]) for part in parts_of(len(source), count)]
 
     return {
         "dtype": text,
         "shape": shape,
         "order": order,
-        "data": Binary(value.nbytes, write),
+        "data": Binary(value.nbytes, steps),
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
@@ -10,7 +12,7 @@ from berrymq.bridge.protocol.limits import MAX_PAYLOAD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BUFFER", "INLINE", "Binary", "Form", "Replaced", "from_base64"]
+__all__ = ["BUFFER", "INLINE", "Binary", "Form", "Replaced", "from_base64", "parts_of"]
 
 BUFFER = "buffer"
 """The type on the wire."""
@@ -27,17 +29,23 @@ class Binary(NamedTuple):
 
     Attributes:
         size: their number.
-        write: writes a part of them into memory of that size, as ``write(memory, part, parts)``: the first of
-            two is part 0 of 2. All parts together are the whole; different threads may write them.
+        steps: ``steps(memory, count)`` returns at most so many functions that together write them into memory
+            of that size, in any order and on any thread. Calling them makes no objects. Not for 0 bytes.
     """
 
     size: int
-    write: Callable[[memoryview, int, int], object]
+    steps: Callable[[memoryview, int], list[Callable[[], object]]]
+
+    def write(self, memory: memoryview) -> None:
+        """Write them into memory of that size."""
+        if self.size:
+            for step in self.steps(memory, 1):
+                step()
 
     def base64(self) -> str:
         """Return them as text."""
         data = bytearray(self.size)
-        self.write(memoryview(data), 0, 1)
+        self.write(memoryview(data))
         return b64encode(data).decode()
 
     @classmethod
@@ -48,11 +56,16 @@ class Binary(NamedTuple):
             view = memoryview(view.tobytes())
         flat = view.cast("B") if view.nbytes else memoryview(b"")
 
-        def write(memory: memoryview, part: int, parts: int) -> None:
-            begin, end = len(flat) * part // parts, len(flat) * (part + 1) // parts
-            memory[begin:end] = flat[begin:end]
+        def steps(memory: memoryview, count: int) -> list[Callable[[], object]]:
+            return [partial(memory.__setitem__, part, flat[part]) for part in parts_of(len(flat), count)]
 
-        return cls(view.nbytes, write)
+        return cls(view.nbytes, steps)
+
+
+def parts_of(length: int, count: int) -> list[slice]:
+    """Return so many slices of about the same size that make up a length; no empty ones."""
+    limits = [length * number // count for number in range(count + 1)]
+    return [slice(begin, end) for begin, end in pairwise(limits) if begin < end]
 
 
 class Form:

@@ -84,10 +84,25 @@ class LinkTest < BerryTest
   def test_the_size_of_a_shared_queue_counts_no_job_that_was_taken
     one, two = linked("one"), linked("two")
     queue = BerryMQ::Queue.new("sized:*", shared: true, bus: two)
+    until_known(one, "sized:run")
     500.times { |number| one.twitter("sized:run", number) }
     one.flush
     sizes = Array.new(500) { queue.pop(timeout: 10).then { queue.size if _1[0] % 7 == 6 } }.compact
     assert_equal 493.step(3, -7).to_a, sizes
+  end
+
+  def test_a_consumer_that_only_polls_keeps_no_jobs_from_others
+    one, two = linked("one"), linked("two")
+    polled, other = [one, two].map { |bus| BerryMQ::Queue.new("polled:*", shared: true, bus:) }
+    2.times do |number|
+      one.twitter("polled:run", number)
+      one.flush
+      assert_equal number, polled.pop(timeout: 0)[0]
+    end
+    assert_nil polled.pop(timeout: 0)
+    2.times { |number| one.twitter("polled:run", number) }
+    one.flush
+    assert_equal [0, 1], Array.new(2) { other.pop(timeout: 5)[0] }.sort
   end
 
   def test_jobs_that_a_busy_consumer_has_prefetched_go_to_an_idle_one

@@ -371,7 +371,7 @@ def in_heap(binaries):
     """Buffers as they are where no memory can be shared."""
     (binary,) = binaries
     data = bytearray(binary.size)
-    binary.write(memoryview(data), 0, 1)
+    binary.write(memoryview(data))
     return Memory(bytes(data), [binary.size])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +17,22 @@ from berrymq.bridge.payload.binary import Binary
 SIZE = 100_000
 
 
-class Parts(NamedTuple):
-    """A buffer whose parts are written by a function of the test."""
+class Steps(NamedTuple):
+    """A buffer that is written in steps of the test."""
 
-    write: Any
+    steps: Any
     size: int = SIZE
+
+    @classmethod
+    def of(cls, *functions):
+        """Each gets the memory."""
+        return cls(lambda memory, count: [partial(one, memory) for one in functions])
 
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
-    monkeypatch.setattr(writing_module, "MIN_BYTES_FOR_TWO", 1000)
+    monkeypatch.setattr(writing_module, "MIN_BYTES_FOR_TWO", 10_000)
+    monkeypatch.setattr(writing_module, "STEP_BYTES", 5_000)
     monkeypatch.setattr(writing_module, "_cores", lambda: 2)
 
 
@@ -79,86 +86,149 @@ def test_buffers_of_one_message_lie_in_a_row(pool):
     assert [bytes(view) for view in views] == [*map(memory_of, arrays), b"abc" * 1000]
 
 
+def test_gaps_between_fields_hold_nothing_of_what_was_there_before(pool):
+    del [share(pool, [Binary.of(b"secret" * 5_000)])][:]
+    array = np.zeros(1_000, np.dtype([("a", "u1"), ("b", "<f8")], align=True))
+    (view,) = share(pool, [of_array(array)]).views()
+    assert bytes(view) == bytes(16_000)
+
+
+def test_an_array_that_is_reshaped_meanwhile_is_written_whole(pool):
+    array = NUMBERS.reshape(3, 10_000).copy()
+    binary = of_array(array)
+    array.shape = (10_000, 3)
+    (view,) = share(pool, [binary]).views()
+    assert bytes(view) == NUMBERS.tobytes()
+
+
 def test_both_threads_write(pool):
     both = threading.Barrier(2)
     threads = set()
 
-    def write(memory, part, parts):
+    def write(memory):
         both.wait(10)
-        threads.add(threading.current_thread())
-        memory[SIZE * part // parts : SIZE * (part + 1) // parts] = b"x" * (SIZE // parts)
+        threads.add(threading.get_ident())
 
-    (view,) = share(pool, [Parts(write)]).views()
-    assert bytes(view) == b"x" * SIZE
+    share(pool, [Steps.of(write, write)])
     assert len(threads) == 2
 
 
-@pytest.mark.parametrize("at", [0, 1])
-def test_an_error_of_either_thread_is_raised(at, pool):
-    def write(memory, part, parts):
-        if part == at:
-            raise MemoryError(f"part {part}")
+def test_one_thread_does_not_wait_for_a_slower_one(pool):
+    """The one that is free takes all other steps."""
+    others = threading.Barrier(2)
+    done = []
 
-    with pytest.raises(MemoryError, match=f"part {at}"):
-        share(pool, [Parts(write)])
+    def wait(memory):
+        others.wait(10)
+
+    def meet(memory):
+        done.append(threading.get_ident())
+        if len(done) == 9:
+            others.wait(10)
+
+    share(pool, [Steps.of(*[meet] * 9, wait)])
+    assert len(done) == 9
+    assert len(set(done)) == 1
 
 
-def test_one_thread_writes_all_where_no_other_can_start(pool, monkeypatch):
-    def refuse(self):
-        raise RuntimeError("can't start new thread")
+def test_small_buffers_are_written_by_the_sender_alone(pool):
+    threads = set()
+    small = Steps(lambda memory, count: [lambda: threads.add(threading.get_ident())] * count, 100)
+    share(pool, [small, of_array(NUMBERS), small])
+    assert threads == {threading.get_ident()}
 
-    monkeypatch.setattr(writing_module.Thread, "start", refuse)
+
+def test_an_error_of_either_thread_is_raised(pool):
+    both = threading.Barrier(2)
+    failed = []
+
+    def write(memory):
+        if len(failed) < 2:
+            both.wait(10)
+        failed.append(threading.get_ident())
+        raise IndexError("no")
+
+    for _ in range(2):
+        failed.clear()
+        with pytest.raises(IndexError, match="no"):
+            share(pool, [Steps.of(write, write)])
+
+
+def test_what_fails_on_the_other_thread_is_raised_here(pool):
+    both = threading.Barrier(2)
+    here = threading.get_ident()
+    failed = []
+
+    def write(memory):
+        if not failed:
+            both.wait(10)
+        if threading.get_ident() != here or failed:
+            failed.append(threading.get_ident())
+            raise MemoryError("no")
+
+    with pytest.raises(MemoryError, match="no"):
+        share(pool, [Steps.of(write, write)])
+    assert failed[-1] == here
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_one_thread_writes_all_where_no_other_can_start(error, pool, monkeypatch):
+    def refuse(*_):
+        raise error("can't start new thread")
+
+    monkeypatch.setattr(writing_module, "start_new_thread", refuse)
     (view,) = share(pool, [of_array(NUMBERS)]).views()
     assert bytes(view) == NUMBERS.tobytes()
 
 
-@pytest.mark.parametrize(("cores", "size"), [(1, SIZE), (2, 100)])
+@pytest.mark.parametrize(("cores", "size"), [(1, SIZE), (2, 9_000), (2, 100)])
 def test_no_thread_is_started_where_it_gains_nothing(cores, size, pool, monkeypatch):
     monkeypatch.setattr(writing_module, "_cores", lambda: cores)
-    parts = []
-    share(pool, [Parts(lambda memory, *part: parts.append((*part, threading.current_thread())), size)])
-    assert parts == [(0, 1, threading.current_thread())]
+    monkeypatch.setattr(writing_module, "start_new_thread", None)
+    (view,) = share(pool, [Binary.of(b"x" * size)]).views()
+    assert bytes(view) == b"x" * size
 
 
-def test_memory_is_not_used_again_while_a_thread_writes_to_it(pool):
-    """An interrupt ends the waiting, not the other thread."""
+@pytest.mark.parametrize("to", ["shared memory", "its own"])
+def test_memory_is_not_used_again_while_a_thread_writes_to_it(to, pool):
+    """An interrupt ends the waiting, not the step of the other thread."""
     writing, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    here = threading.get_ident()
 
-    def write(memory, part, parts):
-        if part == 0:
+    def write(memory):
+        if threading.get_ident() == here:
             writing.wait(10)
             raise KeyboardInterrupt
         writing.set()
         may_end.wait(10)
         memory[:] = b"x" * SIZE
-        memory.release()
         ended.set()
 
     with pytest.raises(KeyboardInterrupt):
-        share(pool, [Parts(write)])
+        (partial(share, pool) if to == "shared memory" else copy)([Steps.of(write, write)])
     others = [share(pool, [Binary.of(b"a" * SIZE)]) for _ in range(3)]
-    (thread,) = [one for one in threading.enumerate() if one.name == "berryMQ copies"]
     may_end.set()
-    thread.join(10)
-    assert ended.is_set()
+    assert ended.wait(10)
     assert [bytes(one.views()[0]) for one in others] == [b"a" * SIZE] * 3
-    held = pool.held_bytes
-    others.append(share(pool, [Binary.of(b"b" * SIZE)]))
-    assert pool.held_bytes == held  # it is used again once it is written no more
 
 
-def test_own_memory_outlives_an_interrupt():
-    may_end = threading.Event()
+def test_memory_of_an_interrupted_copy_is_used_again(pool):
+    def write(memory):
+        raise KeyboardInterrupt
 
-    def write(memory, part, parts):
-        if part == 0:
-            raise KeyboardInterrupt
-        may_end.wait(10)
-        memory[:] = b"x" * SIZE
-
+    lone = Steps(lambda memory, count: [partial(write, memory)], 100_000)
     with pytest.raises(KeyboardInterrupt):
-        copy([Parts(write)])
-    (thread,) = [one for one in threading.enumerate() if one.name == "berryMQ copies"]
-    may_end.set()
-    thread.join(10)
-    assert not thread.is_alive()
+        share(pool, [lone])
+    held = pool.held_bytes
+    share(pool, [Binary.of(b"a" * 100_000)])
+    assert pool.held_bytes == held
+
+
+def test_memory_to_which_a_traceback_refers_is_no_obstacle(pool):
+    def write(memory):
+        raise MemoryError
+
+    with pytest.raises(MemoryError) as caught:
+        share(pool, [Steps.of(write)])
+    pool.close()
+    assert caught.tb is not None

@@ -267,7 +267,6 @@ module BerryMQ
         @taken.push(job.number)
         @took += 1
         report if @taken.size > @reported[1] / 10
-        @ticking ||= Thread.new { tick } if @pace.ahead.positive?
       end
       job
     end
@@ -285,10 +284,12 @@ module BerryMQ
     def fetch
       return if @link.nil? || @paused || @jobs.any?
 
-      @fetching += 1
-      ask(1)
-    ensure
-      @fetching -= 1 if @fetching.positive?
+      begin
+        @fetching += 1
+        ask(1)
+      ensure
+        @fetching -= 1
+      end
     end
 
     def ask(now = 0)
@@ -314,6 +315,7 @@ module BerryMQ
       return if question.empty? && credit == @reported && @taken.empty? && @returned.empty?
 
       @reported = credit
+      @ticking ||= Thread.new { tick } if credit[1].positive?
       control("want", waiting: credit[0], ahead: credit[1], taken: ranges(@taken), returned: ranges(@returned),
                       **question)
     end
