@@ -107,6 +107,23 @@ class _Segment:
         os.close(self.descriptor)
 
 
+class _Use:
+    """A segment in use: it is not recycled while this object exists.
+
+    Ends by garbage collection, once, however a process is interrupted; `release` takes no lock, for that may
+    happen on any thread and while any lock is held.
+    """
+
+    __slots__ = ("_release", "segment")
+
+    def __init__(self, segment: _Segment, release: Callable[[_Segment], object]) -> None:
+        self.segment = segment
+        self._release = release
+
+    def __del__(self) -> None:
+        self._release(self.segment)
+
+
 class Filling:
     """A segment that is being written, from which no other process reads yet.
 
@@ -114,48 +131,34 @@ class Filling:
         view: the memory for the value.
     """
 
-    __slots__ = ("_release", "_segment", "_size", "view")
+    __slots__ = ("_size", "_use", "view")
 
-    def __init__(self, segment: _Segment, size: int, release: Callable[[_Segment], object]) -> None:
-        self._segment: _Segment | None = segment
+    def __init__(self, use: _Use, size: int) -> None:
+        self._use = use
         self._size = size
-        self._release = release
-        self.view = memoryview(segment.memory)[HEADER_BYTES : HEADER_BYTES + size]
+        self.view = memoryview(use.segment.memory)[HEADER_BYTES : HEADER_BYTES + size]
 
     def finish(self) -> Lease:
         """Share what was written."""
-        segment, self._segment = self._segment, None
-        assert segment is not None
+        segment = self._use.segment
         self.view.release()
         secret = secrets.token_hex(16)
         segment.memory[: len(header(secret))] = header(secret)
         fcntl.flock(segment.descriptor, fcntl.LOCK_UN)
-        claim = Claim(os.getpid(), segment.descriptor, segment.inode, secret, self._size)
-        return Lease(segment, claim, self._release)
-
-    def __del__(self) -> None:
-        if self._segment is not None:
-            with suppress(BufferError):  # an error on the way has parts of it
-                self.view.release()
-            fcntl.flock(self._segment.descriptor, fcntl.LOCK_UN)
-            self._release(self._segment)
+        return Lease(self._use, Claim(os.getpid(), segment.descriptor, segment.inode, secret, self._size))
 
 
 class Lease:
-    """A segment in use: it is not recycled while this object exists.
-
-    Ends by garbage collection; `_release` takes no lock, for that may happen on any thread and while any lock
-    is held.
+    """A segment that others may read, for as long as this object exists.
 
     Attributes:
         claim: for others to open it.
     """
 
-    __slots__ = ("_release", "_segment", "claim")
+    __slots__ = ("_use", "claim")
 
-    def __init__(self, segment: _Segment, claim: Claim, release: Callable[[_Segment], object]) -> None:
-        self._segment = segment
-        self._release = release
+    def __init__(self, use: _Use, claim: Claim) -> None:
+        self._use = use
         self.claim = claim
 
     def read(self, offset: int, size: int) -> bytes:
@@ -167,12 +170,9 @@ class Lease:
             offset: of the first byte.
             size: the most bytes.
         """
-        return self._segment.memory[
+        return self._use.segment.memory[
             HEADER_BYTES + offset : HEADER_BYTES + min(offset + size, self.claim.size)
         ]
-
-    def __del__(self) -> None:
-        self._release(self._segment)
 
 
 _pools: WeakSet[Pool] = WeakSet()
@@ -251,7 +251,7 @@ class Pool:
         Raises:
             PoolFullError: there is no room until receivers have let go of more.
         """
-        return Filling(self._take(_capacity(size)), size, self._give_back)
+        return Filling(_Use(self._take(_capacity(size)), self._give_back), size)
 
     def _give_back(self, segment: _Segment) -> None:
         """Take back a segment whose lease has ended. It takes no lock: the garbage collector may call it."""

@@ -20,6 +20,7 @@ from berrymq.bridge.buffers import (
     is_available,
     open_claim,
 )
+from berrymq.bridge.buffers import pool as pool_module
 from tests.support.descriptors import open_memories
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="this system has no sealed shared memory")
@@ -221,6 +222,21 @@ sys.stdin.read()
         held = pool.held_bytes
         put(pool, b"x" * 100_000)
         assert pool.held_bytes == held
+
+    @pytest.mark.parametrize("at", ["secrets.token_hex", "header", "Claim", "Lease"])
+    def test_what_is_interrupted_leaves_nothing_behind(self, at, pool, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(pool_module, "IDLE_SECONDS", -1)
+        before = open_memories()
+        with monkeypatch.context() as patched:
+            patched.setattr(f"berrymq.bridge.buffers.pool.{at}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                put(pool)
+        pool.trim()
+        assert pool.held_bytes == 0
+        assert open_memories() == before
 
 
 def memfd(*, name="berrymq", seals=fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW, begins=b"berryMQ1" + b"a" * 32):
