@@ -119,7 +119,7 @@ def _run_one(tasks: list[Task]) -> bool:
         return False
     try:
         task[0]()
-    except Exception:  # noqa: BLE001 - it is raised on the thread that runs this task again
+    except BaseException:  # noqa: BLE001 - it is raised on the thread that runs this task again
         tasks.append(task)
         return False
     return True
